@@ -1,0 +1,49 @@
+# Everything here needs Go, make and git; `make check` also a C compiler, for -race.
+
+GO        ?= go
+BIN       := bin/logagent
+VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS   := -X main.version=$(VERSION)
+PKGS      := ./...
+TESTFLAGS ?=
+SOAK      ?= 10m
+
+.PHONY: build demo test check lint race fuzz bench screenshots clean
+
+build: ## the one binary
+	$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/logagent
+
+demo: build ## etcd, Kafka, three hosts with live logs, the console on top
+	$(BIN) demo
+
+test: ## every test
+	$(GO) test -timeout 15m $(TESTFLAGS) $(PKGS)
+
+check: lint race ## what must be true before a commit
+
+lint: ## gofmt, vet, staticcheck, the import walls of .depguard.json, go.mod
+	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "not gofmt-clean:"; echo "$$out"; exit 1; fi
+	$(GO) vet $(PKGS)
+	$(GO) tool staticcheck $(PKGS)
+	$(GO) tool depguard $(PKGS)
+	$(GO) mod tidy -diff
+
+race: ## every test under the race detector
+	CGO_ENABLED=1 $(GO) test -race -timeout 25m $(TESTFLAGS) $(PKGS)
+
+# go test fuzzes one target at a time.
+fuzz: ## every fuzz target for FUZZTIME each
+	@set -e; for pkg in $$($(GO) list $(PKGS)); do \
+	  for t in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "$$pkg $$t"; $(GO) test -run '^$$' -fuzz "^$$t$$" -fuzztime $(or $(FUZZTIME),10s) $$pkg; \
+	  done; done
+
+bench: build ## whole-process figures beside nxadm/tail + AsyncProducer
+	$(GO) build -o bin/bench ./cmd/bench
+	bin/bench run --agent $(BIN)
+
+screenshots: build ## pictures of the real program
+	$(GO) run ./screenshots
+
+clean:
+	rm -rf bin

@@ -1,0 +1,278 @@
+package agent
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// found takes a look's report.
+func (l *loop) found(r lookReport) {
+	now := time.Now()
+	if l.draining {
+		for _, s := range r.sightings {
+			if s.file != nil {
+				s.file.Close()
+			}
+		}
+		return
+	}
+	// Main paths first: a sibling is judged by what the loop holds by then.
+	for _, sib := range []bool{false, true} {
+		for _, s := range r.sightings {
+			if (s.sibling != "") == sib {
+				l.sighted(s, now)
+			}
+		}
+	}
+	for lp, err := range r.globErrs {
+		if e := l.entries[lp]; e != nil && (e.globErr == nil || e.globErr.Error() != err.Error()) {
+			e.globErr = err
+			e.errors++
+			l.a.log.Error("cannot list", "service", e.svc.Service, "log_path", lp, "err", err)
+		}
+	}
+	for lp, e := range l.entries {
+		if r.taken != nil {
+			e.taken = r.taken[lp]
+		}
+		if e.globErr != nil && r.globErrs[lp] == nil && r.taken != nil {
+			e.globErr = nil
+		}
+		if r.owned != nil {
+			for path, src := range e.sources {
+				if r.owned[path] != lp && src.active != nil {
+					src.lapsed = true // excluded now, or another entry's
+					l.lapse(src, now)
+				}
+			}
+		}
+		if r.gen >= e.gen && !e.looked {
+			e.looked = true
+			if e.first {
+				e.first = false
+				e.record = entryRecord{LogPath: lp, Since: now.Unix()}
+				l.saver.putEntry(e.record)
+				l.saver.now = true
+			}
+		}
+	}
+}
+
+// sighted takes one finding about a path.
+func (l *loop) sighted(s sighting, now time.Time) {
+	e := l.entries[s.logPath]
+	if e == nil || e.leaving {
+		if s.file != nil {
+			s.file.Close()
+		}
+		return
+	}
+	src := e.sources[s.path]
+	if src == nil {
+		src = &source{entry: e, path: s.path}
+		src.meter.start(now)
+		e.sources[s.path] = src
+	}
+	src.lapsed = false
+	switch {
+	case s.sibling != "":
+		l.siblingSeen(src, s, now)
+	case s.gone:
+		if !src.missing {
+			l.a.log.Info("missing", "path", s.path, "service", e.svc.Service)
+		}
+		src.missing, src.err, src.sameAs = true, nil, ""
+		l.rotate(src, now)
+	case s.err != nil:
+		l.a.log.Error("cannot follow", "path", s.path, "service", e.svc.Service, "err", s.err)
+		src.err, src.missing = s.err, false
+		src.count.errors++
+		l.a.signalChanged()
+		if e.first && s.st.id != (fileID{}) && e.svc.startAt() == StartEnd {
+			// It exists already, so it is not to be read from its beginning once it
+			// can be opened.
+			l.saver.putFile(fileRecord{LogPath: s.logPath, Path: s.path, fileID: s.st.id, Committed: s.st.size, Pending: true, SeenAt: now.Unix()})
+		}
+	default:
+		l.stands(src, s, now)
+	}
+}
+
+// stands takes the file that stands at a path now.
+func (l *loop) stands(src *source, s sighting, now time.Time) {
+	if src.err != nil || src.missing {
+		l.a.log.Info("followed again", "path", src.path)
+	}
+	src.err, src.missing, src.sameAs = nil, false, ""
+	if a := src.active; a != nil && a.id == s.st.id {
+		s.file.Close()
+		return
+	}
+	for _, h := range l.held[s.st.id] {
+		if h.src == src { // rotated away and back
+			s.file.Close()
+			l.rotate(src, now)
+			i := slices.Index(src.rotated, h)
+			src.rotated = slices.Delete(src.rotated, i, i+1)
+			src.active, h.rotatedAt, h.name, h.deleted = h, time.Time{}, src.path, false
+			l.wakeNewer(src)
+			return
+		}
+		if h.src.entry == src.entry {
+			// A glob matches the new name of a file that is being read, or a link to it.
+			s.file.Close()
+			l.rotate(src, now)
+			src.sameAs = h.src.path
+			return
+		}
+	}
+	l.rotate(src, now)
+	in, err := l.open(src, s.file, s.st, s.path, now)
+	if err != nil {
+		s.file.Close()
+		src.err = err
+		src.count.errors++
+		l.a.log.Error("cannot follow", "path", s.path, "err", err)
+		return
+	}
+	src.active = in
+	l.push(in)
+}
+
+// open makes an incarnation of an open file, beginning where the checkpoint says, or
+// where start_at says for files that existed when their entry came.
+func (l *loop) open(src *source, f *os.File, st stat, name string, now time.Time) (*incarnation, error) {
+	e := src.entry
+	in := &incarnation{
+		src: src, file: f, id: st.id, name: name, seen: st, seenAt: now, more: true,
+		pollGap: l.opt.PollInterval, nextPoll: now.Add(l.opt.PollInterval), waitSince: now,
+	}
+	in.win = &window{owner: in}
+	rec, known := l.saver.file(fileKey{e.svc.LogPath, st.id})
+	var err error
+	switch {
+	case known && rec.Pending:
+		in.pos, err = lastLineEnd(f, min(rec.Committed, st.size))
+	case known:
+		err = l.resume(in, &rec)
+	case e.first && e.svc.startAt() == StartEnd:
+		in.pos, err = lastLineEnd(f, st.size)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if in.head.Len == 0 {
+		if in.head, err = markAt(f, min(in.pos, headBytes), headBytes); err != nil {
+			return nil, err
+		}
+	}
+	if in.anchor.Len == 0 {
+		if in.anchor, err = markAt(f, in.pos, anchorBytes); err != nil {
+			return nil, err
+		}
+	}
+	if in.win.committed == 0 {
+		in.win.committed, in.win.committedAnchor = in.pos, in.anchor
+	}
+	in.synced()
+	in.sizes.note(now, st.size)
+	l.held[st.id] = append(l.held[st.id], in)
+	l.reg.hold(fileKey{e.svc.LogPath, st.id})
+	l.saver.put(in)
+	l.saver.now = true
+	in.savedSeq = l.saver.nextSeq()
+	l.nudges.add(in)
+	l.a.log.Info("following", "path", src.path, "file", name, "service", e.svc.Service, "from", in.pos, "size", st.size, "inode", st.id.Ino)
+	return in, nil
+}
+
+// resume puts a known file at its committed position, if its bytes are the ones that were
+// delivered. Otherwise it was truncated while nobody looked, and begins anew.
+func (l *loop) resume(in *incarnation, rec *fileRecord) error {
+	in.gen = rec.Gen
+	headHolds, err := rec.Head.holds(in.file, int64(rec.Head.Len))
+	if err != nil {
+		return err
+	}
+	anchorHolds := false
+	if in.seen.size >= rec.Committed {
+		if anchorHolds, err = rec.Anchor.holds(in.file, rec.Committed); err != nil {
+			return err
+		}
+	}
+	if headHolds && anchorHolds {
+		in.pos, in.anchor, in.head = rec.Committed, rec.Anchor, rec.Head
+		in.win.committed, in.win.committedAnchor = rec.Committed, rec.Anchor
+		for _, s := range rec.Ahead {
+			in.skips = append(in.skips, &span{start: s.Start, end: s.End, anchor: s.Anchor, lineEnd: true, verdict: acked})
+		}
+		return nil
+	}
+	l.a.log.Warn("truncated while the agent was away", "path", in.src.path, "committed", rec.Committed, "size", in.seen.size)
+	old := &incarnation{src: in.src, pos: rec.Committed, anchor: rec.Anchor, head: rec.Head, win: &window{committed: rec.Committed, committedAnchor: rec.Anchor}}
+	l.takeCopy(old, in.id, time.Now())
+	in.restart()
+	return nil
+}
+
+// rotate moves the active file among the rotated ones: it stands at the path no more.
+func (l *loop) rotate(src *source, now time.Time) {
+	in := src.active
+	if in == nil {
+		return
+	}
+	src.active = nil
+	in.rotatedAt, in.quietSince, in.drained = now, time.Time{}, false
+	in.more = true // look once more: lines may have come since the last turn
+	in.pollGap, in.nextPoll = l.opt.PollInterval, now
+	src.rotated = append(src.rotated, in)
+	l.a.log.Info("rotated", "path", src.path, "inode", in.id.Ino, "left_bytes", in.unread())
+	l.push(in)
+}
+
+// wakeNewer lets the files of a source go on that waited for an older one.
+func (l *loop) wakeNewer(src *source) {
+	for in := range src.incarnations() {
+		if in.wait == waitOlder {
+			l.push(in)
+		}
+	}
+}
+
+// release closes an incarnation. Nothing of it is in flight or being read.
+func (l *loop) release(in *incarnation) {
+	in.closing = true
+	l.nudges.drop(in)
+	h := slices.DeleteFunc(l.held[in.id], func(o *incarnation) bool { return o == in })
+	if len(h) == 0 {
+		delete(l.held, in.id)
+	} else {
+		l.held[in.id] = h
+	}
+	if !in.polling { // else the poll's answer closes it
+		in.file.Close()
+	}
+}
+
+// reason puts an error about a path into an operator's words.
+func reason(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return "permission denied"
+	case errors.Is(err, syscall.ENOTDIR):
+		return "a parent is not a folder"
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return "too many open files: raise the limit (ulimit -n, LimitNOFILE=)"
+	case errors.Is(err, syscall.EIO):
+		return "input/output error of the disk"
+	}
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		return pe.Err.Error()
+	}
+	return err.Error()
+}

@@ -1,0 +1,111 @@
+package agent
+
+import "time"
+
+// pollItem asks for, and then holds, a look at one open file.
+type pollItem struct {
+	in  *incarnation
+	st  stat
+	err error
+}
+
+// idlePoll is the longest time between two looks at a file: with a nudge that was seen to
+// work, polling is only the net below it.
+const (
+	idlePoll       = time.Second
+	idlePollNudged = 30 * time.Second
+)
+
+// poll has every file looked at whose time has come, by one goroutine for all of them.
+func (l *loop) poll(now time.Time) {
+	if l.pollOut || l.draining {
+		return
+	}
+	var due []pollItem
+	for _, e := range l.entries {
+		for _, s := range e.sources {
+			for in := range s.incarnations() {
+				if !in.busy && !now.Before(in.nextPoll) {
+					in.polling = true
+					due = append(due, pollItem{in: in})
+				}
+			}
+		}
+	}
+	if len(due) == 0 {
+		return
+	}
+	l.pollOut = true
+	l.polls <- due
+}
+
+// poller stats files. It may block on a file system that hangs; readers and verdicts go
+// on meanwhile.
+func (l *loop) poller() {
+	for items := range l.polls {
+		for i := range items {
+			items[i].st, items[i].err = statFile(items[i].in.file)
+		}
+		l.a.mail.post(func() { l.polled(items) })
+	}
+}
+
+func (l *loop) polled(items []pollItem) {
+	l.pollOut = false
+	now := time.Now()
+	for _, it := range items {
+		in := it.in
+		in.polling = false
+		switch {
+		case in.closing:
+			in.file.Close()
+		case it.err != nil:
+			l.readFailed(in, it.err, now)
+		default:
+			l.looked(in, it.st, now)
+		}
+	}
+}
+
+// looked takes a look at a file that is not being read.
+func (l *loop) looked(in *incarnation, st stat, now time.Time) {
+	changed := st.size != in.seen.size || st.mtime != in.seen.mtime
+	if in.readErr != nil {
+		in.nextPoll = now.Add(l.opt.PollInterval)
+		l.push(in)
+		return
+	}
+	if !changed {
+		longest := idlePoll
+		if in.watch != nil && in.watch.worked {
+			longest = idlePollNudged
+		}
+		in.pollGap = min(2*in.pollGap, longest)
+		in.nextPoll = now.Add(in.pollGap)
+		in.deleted = st.links == 0
+		return
+	}
+	in.pollGap = l.opt.PollInterval
+	in.nextPoll = now.Add(in.pollGap)
+	if !in.busy {
+		in.quietSince, in.finishing = time.Time{}, false
+		in.more = true
+		if st.size >= in.pos && st.size >= in.seen.size {
+			// The turn learns of a new modification time by itself.
+			mtime := in.seen.mtime
+			l.observe(in, st, now)
+			in.seen.mtime = mtime
+		}
+		l.push(in)
+	}
+}
+
+// observe notes a file's size: growth is what comes in.
+func (l *loop) observe(in *incarnation, st stat, now time.Time) {
+	if grown := st.size - in.seen.size; grown > 0 {
+		in.src.count.inBytes += uint64(grown)
+	}
+	in.sizes.note(now, st.size)
+	in.seen, in.seenAt = st, now
+	in.deleted = st.links == 0
+}

@@ -1,0 +1,94 @@
+package agent
+
+import (
+	"iter"
+	"os"
+	"time"
+)
+
+// source is one path of one entry: the file that stands there and those that stood there
+// before and are not read to their end. It belongs to the loop.
+type source struct {
+	entry      *entry
+	path       string
+	active     *incarnation
+	rotated    []*incarnation // the oldest first
+	candidates []*candidate
+
+	err     error  // why the path cannot be followed
+	missing bool   // nothing stands at the path
+	sameAs  string // what stands there is read under this path
+	lapsed  bool   // the entry no longer means this path: gone once its files are read
+
+	count counters
+	meter meter
+	cause causeTrail
+}
+
+// counters only grow.
+type counters struct {
+	lines, bytes   uint64 // acknowledged
+	inBytes        uint64 // seen to be appended
+	doubled        uint64
+	lost           uint64 // bytes
+	split          uint64
+	truncated      uint64
+	skipped        uint64
+	errors         uint64
+	throttledNanos uint64
+}
+
+func (c *counters) add(o *counters) {
+	c.lines += o.lines
+	c.bytes += o.bytes
+	c.inBytes += o.inBytes
+	c.doubled += o.doubled
+	c.lost += o.lost
+	c.split += o.split
+	c.truncated += o.truncated
+	c.skipped += o.skipped
+	c.errors += o.errors
+	c.throttledNanos += o.throttledNanos
+}
+
+// candidate is a rotated file nobody knows: a copy of one that is known, or a file that
+// came and went between two looks.
+type candidate struct {
+	file  *os.File
+	name  string
+	st    stat
+	since time.Time // of its last change
+}
+
+// incarnations yields the open files, the oldest first.
+func (s *source) incarnations() iter.Seq[*incarnation] {
+	return func(yield func(*incarnation) bool) {
+		for _, in := range s.rotated {
+			if !yield(in) {
+				return
+			}
+		}
+		if s.active != nil {
+			yield(s.active)
+		}
+	}
+}
+
+// older tells whether a file that stood at the path before in has not been read to its
+// end since it was rotated away: its lines go first.
+func (s *source) older(in *incarnation) bool {
+	for _, o := range s.rotated {
+		if o == in {
+			return false
+		}
+		if !o.drained && o.readErr == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// idle tells whether nothing is left of the source.
+func (s *source) idle() bool {
+	return s.active == nil && len(s.rotated) == 0 && len(s.candidates) == 0
+}
