@@ -1,0 +1,133 @@
+package store
+
+import (
+	"time"
+
+	"logagent/agent"
+)
+
+// Config is how far a host's wanted document has come.
+type Config int
+
+const (
+	ConfigUnknown Config = iota // no status yet, or a stale one
+	ConfigRunning               // ✓ the wanted revision runs
+	ConfigPending               // ↻ not yet
+	ConfigRefused               // ✕ the wanted revision was refused
+)
+
+// DrainKind tells what a Drain says.
+type DrainKind int
+
+const (
+	DrainNone    DrainKind = iota // there is no lag
+	DrainUnknown                  // not enough known
+	DrainNever                    // the lag does not shrink
+	DrainIn                       // it is gone after Drain.After
+)
+
+// Drain is when the lag will be gone if everything goes on as it does: lag / (out − in),
+// in bytes.
+type Drain struct {
+	Kind  DrainKind
+	After time.Duration
+}
+
+// Entry is one wanted entry and where it is written.
+type Entry struct {
+	Service  agent.Service
+	DocHost  string // the host segment of the key that holds it: the host id or one of its addresses
+	Revision int64  // ModRevision of that key as last seen
+}
+
+// HostRow is one host as Fleet shows it.
+type HostRow struct {
+	Host  string
+	State agent.State
+
+	HasStatus bool          // any status ever arrived
+	Stale     bool          // the newest is older than Options.StaleAfter
+	Age       time.Duration // of the newest status; set in a View
+	Live      *agent.Live   // nil: no live key
+
+	Files, Failing, Behind int
+	LagBytes               int64
+	BehindFor              time.Duration
+	BehindAtLeast          bool
+	Drain                  Drain
+	In, Out                float64 // lines per second
+	InEstimate             bool
+	Limit                  int64 // sum of the limits; 0: an entry has none
+	Throttle               int   // percent of the last seconds, of the worst entry
+
+	Config           Config
+	Desired, Running int64         // revisions; compared for equality only
+	PendingFor       time.Duration // how long Config is ConfigPending; set in a View
+
+	Problem string  // what is wrong, in words; "" when nothing is
+	Entries []Entry // what is wanted, in the document's order; shared, never written
+	Series  Series  // set in a View
+}
+
+// FileKind tells what a FileRow stands for.
+type FileKind int
+
+const (
+	KindFile    FileKind = iota // a file the agent follows
+	KindEntry                   // an entry without any file
+	KindWaiting                 // a wanted entry of which no status told yet
+)
+
+// FileRow is one file of a host, or an entry that has none.
+type FileRow struct {
+	Key     string // stable identity: the entry's log_path and the path
+	Kind    FileKind
+	Path    string // the file, or the entry's log_path
+	LogPath string
+	Service string
+	Topic   string
+	State   agent.State
+	Stale   bool
+	Cause   string
+	Since   time.Time // the agent's clock
+
+	Numbers       bool // the figures below mean something
+	LagBytes      int64
+	BehindFor     time.Duration
+	BehindAtLeast bool
+	Drain         Drain
+	In, Out       float64
+	InEstimate    bool
+	Limit         int64 // in force; 0: none
+	Throttle      int
+
+	Entry  *Entry            // the wanted entry; nil: not wanted any more, or not known
+	File   *agent.FileStatus // nil unless KindFile
+	Series Series            // set in a View
+}
+
+// Overview is what the status lines of every page show.
+type Overview struct {
+	Hosts, OK, Behind, Failing, Unknown int
+	Fresh                               int     // hosts whose status is not stale
+	In, Out                             float64 // of the fresh hosts
+	LagBytes                            int64   // of stale hosts as last known
+	LagStale                            bool    // some of it is of stale hosts
+	Series                              Series
+	Trend                               Trend
+	Newest                              time.Duration // age of the newest status of any host; negative: none yet
+
+	Etcd, Kafka         agent.LinkStatus
+	EtcdSeen, KafkaSeen bool // the link ever was up
+	Revision            int64
+}
+
+// Trend is where the lag of the whole fleet goes.
+type Trend int
+
+const (
+	TrendNone Trend = iota // no lag, or not enough known
+	TrendGrowing
+	TrendSteady
+	TrendDraining
+)

@@ -1,0 +1,345 @@
+package store
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"logagent/agent"
+)
+
+// Options of New. The zero value is usable.
+type Options struct {
+	// Now is the clock all ages are counted on; nil means time.Now.
+	Now func() time.Time
+	// StaleAfter is how long a host may be silent before its numbers are shown as stale;
+	// 0 means 10s (five summaries).
+	StaleAfter time.Duration
+}
+
+// Store is safe for any number of goroutines. Feeding takes microseconds; the lock is
+// held for the milliseconds of a View at most, and never during I/O.
+type Store struct {
+	now   func() time.Time
+	stale time.Duration
+
+	mu       sync.Mutex // guards what follows
+	hosts    map[string]*host
+	byName   []*host           // the same in the order of names; nil: to be made again
+	keyHost  map[string]string // document key → host segment it stands under
+	servedBy map[string]string // document key → another host that follows it too (an address's key)
+	etcd     link
+	kafka    link
+	revision int64
+	synced   bool
+	fleet    fleetSeries
+}
+
+type link struct {
+	agent.LinkStatus
+	seen bool // was up at least once
+}
+
+// New returns an empty store.
+func New(o Options) *Store {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.StaleAfter <= 0 {
+		o.StaleAfter = 10 * time.Second
+	}
+	return &Store{
+		now: o.Now, stale: o.StaleAfter,
+		hosts: make(map[string]*host), keyHost: make(map[string]string), servedBy: make(map[string]string),
+	}
+}
+
+// host is everything known about one host, apart as it came.
+type host struct {
+	name string
+
+	doc     *agent.Document // nil: none seen
+	docAt   time.Time       // when the wanted revision changed last
+	desired []int64         // wanted revisions in the order they were learnt, newest last
+	live    *agent.Live
+	wasLive bool
+
+	coarse   *agent.Coarse
+	sum      *agent.Summary
+	sumAt    time.Time // when it was made, on the store's clock
+	detail   *agent.Status
+	detailAt time.Time
+	arrived  time.Time     // when the newest of them was received
+	skew     time.Duration // how far the host's clock is ahead, as far as can be seen
+
+	running map[string]revisionAt // by document key; "" is the host id's own key
+	slope   slope
+	ring    *ring
+	files   map[string]*ring
+
+	best    source
+	entries []Entry
+	terms   names
+	row     HostRow
+	dirty   bool // row must be made again
+	stirred bool // entries too
+}
+
+// source tells which status the numbers of a host come from.
+type source int
+
+const (
+	sourceNone source = iota
+	sourceSummary
+	sourceDetail
+)
+
+// revisionAt is a running revision and when the first status with it was received.
+type revisionAt struct {
+	revision int64
+	at       time.Time
+}
+
+func (s *Store) host(name string) *host {
+	h := s.hosts[name]
+	if h == nil {
+		h = &host{name: name, dirty: true, stirred: true}
+		s.hosts[name] = h
+		s.byName = nil
+	}
+	return h
+}
+
+// maxDesired bounds how many wanted revisions of one host are remembered.
+const maxDesired = 32
+
+// SetDocument takes the document of a host as etcd holds it now. Revision 0 with no
+// entries means that the key is gone.
+func (s *Store) SetDocument(name string, d agent.Document) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.host(name)
+	if h.doc == nil || wanted(h.doc) != wanted(&d) {
+		h.docAt = s.now()
+		h.learn(wanted(&d))
+	}
+	h.doc = &d
+	if d.Key != "" {
+		s.keyHost[d.Key] = name
+	}
+	s.touchEntries(h)
+	if d.Revision == 0 && d.Refused == nil {
+		s.forget(h)
+	}
+}
+
+// forget drops a host of which nothing is left to show.
+func (s *Store) forget(h *host) {
+	gone := h.doc == nil || h.doc.Revision == 0 && h.doc.Refused == nil
+	if gone && h.live == nil && h.coarse == nil && h.sum == nil && h.detail == nil {
+		delete(s.hosts, h.name)
+		s.byName = nil
+	}
+}
+
+// learn makes rev the newest wanted revision; one seen before (a restored etcd) moves up.
+func (h *host) learn(rev int64) {
+	if i := slices.Index(h.desired, rev); i >= 0 {
+		h.desired = slices.Delete(h.desired, i, i+1)
+	}
+	if len(h.desired) == maxDesired {
+		h.desired = slices.Delete(h.desired, 0, 1)
+	}
+	h.desired = append(h.desired, rev)
+}
+
+// wanted is the revision a host should take or refuse.
+func wanted(d *agent.Document) int64 {
+	if d.Refused != nil {
+		return d.Refused.Revision
+	}
+	return d.Revision
+}
+
+// SetLive takes a host's live key; nil says that it is gone.
+func (s *Store) SetLive(name string, l *agent.Live) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.host(name)
+	h.live, h.wasLive, h.dirty = l, h.wasLive || l != nil, true
+	s.forget(h)
+}
+
+// SetCoarse takes a host's status key; nil says that it is gone.
+func (s *Store) SetCoarse(name string, c *agent.Coarse) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.host(name)
+	if c != nil && h.coarse != nil && !newer(c.StateID, c.Boot, c.Seq, h.coarse.StateID, h.coarse.Boot, h.coarse.Seq) {
+		return
+	}
+	h.coarse, h.dirty = c, true
+	h.stirred = h.stirred || h.doc == nil
+	if c == nil {
+		s.forget(h)
+		return
+	}
+	s.took(h, c.Documents, c.StateID, c.Boot, c.Seq)
+}
+
+// SetSummary takes a summary that was made age ago.
+func (s *Store) SetSummary(name string, m agent.Summary, age time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.host(name)
+	if h.sum != nil && !newer(m.StateID, m.Boot, m.Seq, h.sum.StateID, h.sum.Boot, h.sum.Seq) {
+		return
+	}
+	now := s.now()
+	at := now.Add(-max(age, 0))
+	if h.ring == nil {
+		h.ring = new(ring)
+	}
+	if m.History != nil {
+		s.fleet.outdated = h.ring.fill(m.History, at) || s.fleet.outdated
+		h.slope.seed(m.History, at)
+		m.History = nil // it is in the ring
+	}
+	h.ring.add(at, float64(m.In), float64(m.Out), float64(m.Lag))
+	h.slope.add(at, float64(m.Lag))
+	if !h.newerThanDetail(&m) {
+		return
+	}
+	h.sum, h.sumAt, h.arrived, h.dirty = &m, at, now, true
+	h.skew = m.At().Sub(at)
+	if d := h.detail; d == nil || m.StateID != d.StateID || m.Boot != d.Boot || m.Seq != d.Seq {
+		h.best = sourceSummary // else the detail is the same status and says more
+	}
+	h.runs("", m.Running, now)
+}
+
+// newerThanDetail: a summary on its way through Kafka may be older than what the own
+// agent's socket already told.
+func (h *host) newerThanDetail(m *agent.Summary) bool {
+	d := h.detail
+	return d == nil || m.StateID == d.StateID && m.Boot == d.Boot && m.Seq == d.Seq ||
+		newer(m.StateID, m.Boot, m.Seq, d.StateID, d.Boot, d.Seq)
+}
+
+// SetDetail takes a whole status that was made age ago. It is kept, not copied.
+func (s *Store) SetDetail(st agent.Status, age time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.host(st.Host)
+	if h.detail != nil && !st.Newer(h.detail) {
+		return
+	}
+	now := s.now()
+	at := now.Add(-max(age, 0))
+	h.takeDetail(&st, at)
+	if m := h.sum; m == nil || m.StateID == st.StateID && m.Boot == st.Boot && m.Seq == st.Seq ||
+		newer(st.StateID, st.Boot, st.Seq, m.StateID, m.Boot, m.Seq) {
+		if h.ring == nil {
+			h.ring = new(ring)
+		}
+		if st.History != nil {
+			s.fleet.outdated = h.ring.fill(st.History, at) || s.fleet.outdated
+		}
+		h.ring.add(at, st.Totals.InLinesPerSec, st.Totals.OutLinesPerSec, float64(st.Totals.LagBytes))
+		h.slope.add(at, float64(st.Totals.LagBytes))
+		h.best, h.arrived, h.skew = sourceDetail, now, st.At.Sub(at)
+	}
+	h.detail, h.detailAt, h.dirty = &st, at, true
+	h.stirred = h.stirred || h.doc == nil
+	s.took(h, st.Documents, st.StateID, st.Boot, st.Seq)
+}
+
+// took notes the running revisions of a coarse status or detail, and whose keys they are.
+func (s *Store) took(h *host, docs []agent.DocumentStatus, state string, boot, seq uint64) {
+	now := s.now()
+	latest := true
+	for _, o := range h.stamps() {
+		latest = latest && (o.state != state || !newer(o.state, o.boot, o.seq, state, boot, seq))
+	}
+	if !latest {
+		return
+	}
+	for i, d := range docs {
+		if i == 0 {
+			h.runs("", d.Running, now)
+		}
+		h.runs(d.Key, d.Running, now)
+		if i > 0 && s.servedBy[d.Key] != h.name {
+			s.servedBy[d.Key] = h.name
+			s.touchEntries(h)
+		}
+	}
+}
+
+func (h *host) runs(key string, rev int64, at time.Time) {
+	if h.running == nil {
+		h.running = make(map[string]revisionAt, 2)
+	}
+	if r, ok := h.running[key]; !ok || r.revision != rev {
+		h.running[key] = revisionAt{rev, at}
+	}
+}
+
+type stamp struct {
+	state     string
+	boot, seq uint64
+}
+
+// stamps of everything that tells a running revision.
+func (h *host) stamps() []stamp {
+	var out []stamp
+	if h.sum != nil {
+		out = append(out, stamp{h.sum.StateID, h.sum.Boot, h.sum.Seq})
+	}
+	if h.detail != nil {
+		out = append(out, stamp{h.detail.StateID, h.detail.Boot, h.detail.Seq})
+	}
+	if h.coarse != nil {
+		out = append(out, stamp{h.coarse.StateID, h.coarse.Boot, h.coarse.Seq})
+	}
+	return out
+}
+
+// newer is agent.Status.Newer for the short forms: a later boot or sequence of the same
+// state; between two states the one received last.
+func newer(state string, boot, seq uint64, oState string, oBoot, oSeq uint64) bool {
+	if state != oState {
+		return true
+	}
+	if boot != oBoot {
+		return boot > oBoot
+	}
+	return seq > oSeq
+}
+
+// SetEtcd takes the console's own connection to etcd. Since is on this machine's clock.
+func (s *Store) SetEtcd(l agent.LinkStatus) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.etcd = link{l, s.etcd.seen || l.Up}
+}
+
+// SetKafka takes the console's own connection to Kafka.
+func (s *Store) SetKafka(l agent.LinkStatus) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kafka = link{l, s.kafka.seen || l.Up}
+}
+
+// SetRevision takes the etcd revision up to which the tree is known.
+func (s *Store) SetRevision(rev int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.revision = rev
+	if !s.synced {
+		s.synced = true
+		for _, h := range s.hosts {
+			h.dirty = true
+		}
+	}
+}
