@@ -40,7 +40,7 @@ fuzz: ## every fuzz target for FUZZTIME each
 
 bench: build ## whole-process figures beside nxadm/tail + AsyncProducer
 	$(GO) build -o bin/bench ./cmd/bench
-	bin/bench run --agent $(BIN)
+	bin/bench -binary $(BIN) $(BENCHFLAGS)
 
 screenshots: build ## pictures of the real program
 	$(GO) run ./screenshots
