@@ -1,0 +1,21 @@
+// Package etcdcfg keeps hosts in step with their documents in etcd: it reads the whole
+// truth, watches from the next revision, and whenever it cannot be sure that it saw every
+// change it reads the whole truth again. Nothing is skipped, and nothing here ever stops
+// the caller: with etcd away an agent works from the last good document on its disk.
+//
+//	Client ── one connection, made on first use; Link tells how it is
+//	feed   ── read at revision R, watch from R+1 with require-leader; read again after a
+//	          compaction, a closed watch, a lost connection, and now and then anyway
+//	  Follow          the documents of one host ── Apply(HostConfig), then the cache on disk
+//	  Report          ROOT.live/<host> (leased) and ROOT.status/<host> (written rarely)
+//	  FollowWatched   does a console look at this host     ◄─ HoldWatch
+//	  ServeQuestions  ROOT.ask/<host>/<ulid>, answered in place ◄─ Ask
+//	  FollowTree      all hosts, for consoles
+//	Get, Set, SetRate ── writes that compare the key's revision
+//
+// Revisions are compared for equality, never for order: an etcd may be restored from a
+// backup and count from a lower number.
+//
+// Every method of Client may be called from any goroutine. Errors are in words for an
+// operator and wrap the cause. The package writes to Options.Log alone.
+package etcdcfg
