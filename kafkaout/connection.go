@@ -1,0 +1,295 @@
+package kafkaout
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+// requestsPerConnection is how many requests may be on their way at once on a connection.
+// A broker takes them one after the other, so two are enough to keep it busy while an
+// answer travels.
+const requestsPerConnection = 2
+
+// idleLimit is how long a connection may be unused: brokers and the boxes between close
+// it silently some minutes later, which would look like a lost connection.
+const idleLimit = 3 * time.Minute
+
+// connection is one socket to one broker and the partitions that are written through it.
+// Its goroutine alone connects, encodes and writes: sarama does all that under the
+// broker's lock, so two goroutines would wait for each other.
+type connection struct {
+	p       *Producer
+	broker  int32
+	wake    chan struct{} // of size 1: there may be something to write
+	answers chan answer   // of size requestsPerConnection: whoever reads the socket never waits
+
+	// Guarded by Producer.mu:
+	parts     []*partition // led by the broker and not idle, the one served longest ago first
+	lost      string       // why there is no connection; "" while there is one or none was tried
+	lostSince time.Time
+	tries     int
+	retryAt   time.Time
+
+	// Of run's goroutine:
+	link      *sarama.Broker
+	inFlight  int
+	usedAt    time.Time
+	throttled time.Time // the broker's quota wants silence until then
+	slab      slab
+}
+
+// request is the record batches that travel together.
+type request struct {
+	chunks  []*chunk
+	records int
+	sent    time.Time
+}
+
+type answer struct {
+	request  *request
+	response *sarama.ProduceResponse
+	err      error
+}
+
+func newConnection(p *Producer, broker int32) *connection {
+	return &connection{
+		p: p, broker: broker,
+		wake:    make(chan struct{}, 1),
+		answers: make(chan answer, requestsPerConnection),
+	}
+}
+
+// run writes what is ready and takes answers until ctx ends.
+func (c *connection) run(ctx context.Context) {
+	defer c.hangUp()
+	timer := time.NewTimer(longWait)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		req, wait := c.next(time.Now())
+		if req != nil {
+			c.write(req)
+			continue
+		}
+		if c.slab.used > 0 && c.inFlight == 0 {
+			if time.Since(c.usedAt) >= restAfter {
+				c.slab.release()
+			} else {
+				wait = min(wait, restAfter)
+			}
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+		case a := <-c.answers:
+			c.answered(a)
+		case <-c.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+// restAfter is how long a connection keeps the room for its last request.
+const restAfter = time.Second
+
+// longWait is for ever, for a timer.
+const longWait = time.Hour
+
+// next returns the next request, or how long there will be none if nobody wakes the
+// connection.
+func (c *connection) next(now time.Time) (*request, time.Duration) {
+	if c.inFlight == requestsPerConnection {
+		return nil, longWait
+	}
+	if wait := c.throttled.Sub(now); wait > 0 {
+		return nil, wait
+	}
+	ready, wait := c.ready(now)
+	if !ready {
+		return nil, wait
+	}
+	if c.link != nil && c.inFlight == 0 && now.Sub(c.usedAt) > idleLimit {
+		c.hangUp()
+	}
+	if c.link == nil && !c.connect() {
+		return nil, 0
+	}
+	return c.pick(now), 0
+}
+
+// ready tells whether some partition can be written, else when the first one may be.
+func (c *connection) ready(now time.Time) (bool, time.Duration) {
+	c.p.mu.Lock()
+	defer c.p.mu.Unlock()
+	wait := longWait
+	found := false
+	c.parts = slices.DeleteFunc(c.parts, func(part *partition) bool {
+		if part.idle() {
+			part.listed = false
+			return true
+		}
+		ok, until := c.p.ready(part, now)
+		found = found || ok
+		if !ok && !until.IsZero() {
+			wait = min(wait, until.Sub(now))
+		}
+		return false
+	})
+	switch {
+	case len(c.parts) == 0:
+		// Nothing will be tried here, so nothing would ever show that the broker is back,
+		// and the choice of partitions would leave it out for good.
+		c.lost, c.tries, c.retryAt = "", 0, time.Time{}
+	case c.retryAt.After(now):
+		return false, c.retryAt.Sub(now)
+	}
+	return found, wait
+}
+
+// ready tells whether the partition has something to write now, else when it may; the
+// zero time means that somebody will say so.
+func (p *Producer) ready(part *partition, now time.Time) (bool, time.Time) {
+	t := part.topic
+	switch {
+	case part.busy || part.idle():
+		return false, time.Time{}
+	case t.refusal != "" && t.retryAt.After(now):
+		return false, t.retryAt
+	case part.retryAt.After(now):
+		return false, part.retryAt
+	case part.chunk == nil && !p.plain && !p.id.ok:
+		p.askID()
+		return false, time.Time{}
+	}
+	return true, time.Time{}
+}
+
+// connect opens the socket; while it waits, no partition is taken.
+func (c *connection) connect() bool {
+	p := c.p
+	p.mu.Lock()
+	addr := p.brokers[c.broker]
+	p.mu.Unlock()
+	link, err := open(addr, p.cfg)
+	now := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		if c.lost == "" {
+			c.lostSince = now
+		}
+		c.lost = "broker " + addr + ": " + words(err)
+		c.tries++
+		c.retryAt = now.Add(pause(c.tries, p.opts.RetryMin, p.opts.RetryMax))
+		p.askMap() // the leaders may have moved
+		return false
+	}
+	c.link, c.usedAt = link, now
+	c.lost, c.tries, c.retryAt = "", 0, time.Time{}
+	return true
+}
+
+// hangUp closes the socket and takes the answers of what was on its way.
+func (c *connection) hangUp() {
+	if c.link == nil {
+		return
+	}
+	// An error here says that the socket was closed already.
+	_ = c.link.Close()
+	c.link = nil
+	for c.inFlight > 0 {
+		c.answered(<-c.answers)
+	}
+}
+
+// pick takes a record batch of every partition that is ready, until the request is full.
+func (c *connection) pick(now time.Time) *request {
+	p := c.p
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	req := &request{}
+	var size int64
+	var taken, left []*partition
+	for _, part := range c.parts {
+		ok, _ := p.ready(part, now)
+		if ok && (size == 0 || size < p.opts.RequestBytes && req.records < mostRecords) {
+			if ch := p.chunk(part, now); ch != nil {
+				part.busy = true
+				req.chunks = append(req.chunks, ch)
+				req.records += ch.records
+				size += ch.bytes
+				taken = append(taken, part)
+				continue
+			}
+		}
+		left = append(left, part)
+	}
+	c.parts = append(left, taken...)
+	if len(req.chunks) == 0 {
+		return nil
+	}
+	return req
+}
+
+// chunk returns what is to be written to the partition: what it was before if the outcome
+// of that is unknown, else a new record batch under the next sequence.
+func (p *Producer) chunk(part *partition, now time.Time) *chunk {
+	ch := part.chunk
+	if ch == nil {
+		if p.plain {
+			ch = part.take(part.topic.limit.size(p.opts.BatchBytes))
+			ch.id, ch.seq = producerID{id: -1, epoch: -1}, -1
+		} else {
+			if part.id != p.id {
+				part.id, part.seq = p.id, p.firstSeq
+			}
+			if part.seq > lastSequence {
+				p.dropID(part.id)
+				return nil
+			}
+			ch = part.take(part.topic.limit.size(p.opts.BatchBytes))
+			ch.id, ch.seq = part.id, part.seq
+		}
+		ch.first = now
+	}
+	ch.tries++
+	return ch
+}
+
+// write encodes and writes the request. It returns when the socket has taken it.
+func (c *connection) write(req *request) {
+	produce := c.slab.encode(c.p, req)
+	req.sent = time.Now()
+	c.usedAt = req.sent
+	c.inFlight++
+	err := c.link.AsyncProduce(produce, func(res *sarama.ProduceResponse, err error) {
+		c.answers <- answer{request: req, response: res, err: err}
+	})
+	if err == nil {
+		return
+	}
+	c.inFlight-- // the callback is not called
+	var encoding sarama.PacketEncodingError
+	if errors.Is(err, sarama.ErrNotConnected) || errors.As(err, &encoding) {
+		c.p.unwritten(req, err)
+	} else {
+		c.p.answered(answer{request: req, err: err})
+	}
+	c.hangUp()
+}
+
+// answered deals with one answer, and gives the connection up where there was none.
+func (c *connection) answered(a answer) {
+	c.inFlight--
+	if a.response != nil && a.response.ThrottleTime > 0 {
+		// sarama would wait for this under its lock, deaf to everything else.
+		c.throttled = time.Now().Add(a.response.ThrottleTime)
+	}
+	c.p.answered(a)
+	if a.err != nil {
+		c.hangUp()
+	}
+}

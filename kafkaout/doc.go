@@ -1,0 +1,40 @@
+// Package kafkaout brings batches of lines to Kafka: every record of a batch is
+// acknowledged by all in-sync replicas before its verdict says so, records of one
+// partition arrive in the order they were sent, and none arrives twice unless the
+// cluster forgot the producer or refuses idempotent writing, which is counted.
+//
+//	Send ── topic ── partition queue (spans of batches)
+//	                   │  one record batch on the way per partition; what arrives
+//	                   ▼  meanwhile is merged into the next
+//	                 connection: thread_num per broker, each with its own partitions,
+//	                   │  its own goroutine and its own socket; one request carries
+//	                   ▼  every ready partition
+//	                 broker
+//	Done ◄── answer: acknowledged, refused for certain, or outcome unknown
+//
+// What has an unknown outcome (connection cut, timeout) is sent again exactly as it was,
+// under the same producer id and sequence, until a broker has answered. What was refused
+// for certain goes back into the queue, where a recall may still take it.
+//
+// One more goroutine keeps the map of the cluster: topics, leaders, producer ids. It is
+// the only one that may wait for a broker that has nothing to do with the data at hand.
+// It asks through connections of its own instead of a sarama.Client, because the answer
+// then names the error of every topic, asks for all topics in use in one request and for
+// no other, and connects to one broker rather than to all.
+//
+// # Lines longer than a topic takes
+//
+// A topic whose limit is below what the agent cuts shows itself by MESSAGE_TOO_LARGE.
+// Record batches are then halved, and a single record is treated as its entry's oversize
+// says. With split, the pieces carry the header part: 1, 2, 3 … and the last one the
+// header parts with their number. A piece that is itself too large (because the agent had
+// already split the line, or because it compresses worse than the one before) is split
+// again in the same way, one level down: piece 3 becomes 3.1, 3.2 …, and the last of
+// those carries parts with the count of its own level. Where a piece ends several levels
+// at once, parts names the counts of all of them, outermost first, so that the last
+// number always belongs to the last number in part: part 3.2 with parts 3.2 is the second
+// of two pieces of the third of three pieces.
+//
+// StatusWriter and StatusReader carry the status topic: short summaries of every host,
+// and details of those that a console looks at.
+package kafkaout
