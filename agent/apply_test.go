@@ -218,11 +218,11 @@ func TestCrashLosesNothing(t *testing.T) {
 		want.WriteString(l)
 		r.sink.WaitLines(t, "t", i*300+1)
 		// What SIGKILL leaves is the state folder as it is at some moment.
-		crashed := filepath.Join(t.TempDir(), "state")
-		if err := os.CopyFS(crashed, os.DirFS(r.state)); err != nil {
-			i--
-			continue // a save renamed a file under the copy
-		}
+		crashed := ""
+		r.until("a copy taken", func(agent.Status) bool { // a save may rename a file under it
+			crashed = filepath.Join(t.TempDir(), "state")
+			return os.CopyFS(crashed, os.DirFS(r.state)) == nil
+		})
 		r.end()
 		os.Remove(filepath.Join(crashed, "agent.sock"))
 		r.state = crashed
