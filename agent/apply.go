@@ -51,7 +51,7 @@ func (l *loop) sendWants() {
 	set := wantSet{gen: l.wantGen}
 	for _, lp := range l.order {
 		e := l.entries[lp]
-		w := want{logPath: lp}
+		w := want{logPath: lp, born: e.gen}
 		if isGlob(lp) {
 			w.glob = newGlob(lp, e.wanted().Exclude)
 		}

@@ -13,7 +13,8 @@ import (
 // want is what the finder is to look for: one entry.
 type want struct {
 	logPath string
-	glob    *glob // nil: a literal path
+	born    uint64 // tells an entry from one with the same log_path that was removed
+	glob    *glob  // nil: a literal path
 }
 
 type wantSet struct {
@@ -56,6 +57,7 @@ type finder struct {
 	soon  chan struct{} // size 1: look before the next poll
 
 	set     wantSet
+	born    map[string]uint64   // per entry
 	matches map[string][]string // per glob entry
 	globAt  map[string]time.Time
 	owners  map[string]string // path → log_path
@@ -102,7 +104,7 @@ func newFinder(poll time.Duration, acc *access, reg *registry, report func(lookR
 	return &finder{
 		poll: poll, access: acc, reg: reg, report: report,
 		wants: make(chan wantSet, 1), soon: make(chan struct{}, 1),
-		matches: make(map[string][]string), globAt: make(map[string]time.Time),
+		born: make(map[string]uint64), matches: make(map[string][]string), globAt: make(map[string]time.Time),
 		owners: make(map[string]string), paths: make(map[string]*pathLook), dirs: make(map[string]*dirLook),
 	}
 }
@@ -187,10 +189,23 @@ func (f *finder) look(fresh bool) {
 	}
 }
 
+// dropUnwanted forgets what was seen for entries that are gone, or are there again: a
+// want set that came and went between two looks must not leave the new entry without
+// its files.
 func (f *finder) dropUnwanted() {
 	wanted := make(map[string]bool)
+	anew := make(map[string]bool)
+	born := make(map[string]uint64)
 	for _, w := range f.set.list {
 		wanted[w.logPath] = true
+		anew[w.logPath] = f.born[w.logPath] != w.born
+		born[w.logPath] = w.born
+	}
+	f.born = born
+	for path, lp := range f.owners {
+		if anew[lp] {
+			delete(f.paths, path)
+		}
 	}
 	for lp := range f.matches {
 		if !wanted[lp] {

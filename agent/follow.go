@@ -20,13 +20,20 @@ func (l *loop) found(r lookReport) {
 		}
 		return
 	}
-	// Main paths first: a sibling is judged by what the loop holds by then.
-	for _, sib := range []bool{false, true} {
-		for _, s := range r.sightings {
-			if (s.sibling != "") == sib {
-				l.sighted(s, now)
-			}
+	// What stands at the paths first, then rotated files that are known, then those nobody
+	// knows: they are judged by what the loop holds by then.
+	rank := func(s sighting) int {
+		if s.sibling == "" {
+			return 0
 		}
+		if _, known := l.saver.file(fileKey{s.logPath, s.st.id}); known {
+			return 1
+		}
+		return 2
+	}
+	slices.SortStableFunc(r.sightings, func(a, b sighting) int { return rank(a) - rank(b) })
+	for _, s := range r.sightings {
+		l.sighted(s, now)
 	}
 	for lp, err := range r.globErrs {
 		if e := l.entries[lp]; e != nil && (e.globErr == nil || e.globErr.Error() != err.Error()) {

@@ -546,3 +546,60 @@ func TestAllowPathsAndOwnStateAreHeldTo(t *testing.T) {
 	})
 	r.expect("t", lines("a", 0, 5))
 }
+
+// A copy seen while its original is behind must not be taken for done: after a crash the
+// truncated original cannot give what only the copy holds.
+func TestCopyIsNotDoneBeforeItsOriginalIsDelivered(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	r.apply(r.svc("app.log"))
+	r.write("app.log", lines("a", 0, 100))
+	r.expect("t", lines("a", 0, 100))
+	r.sink.Block()
+	r.write("app.log", lines("b", 0, 100))
+	r.until("held", func(agent.Status) bool { return r.sink.Held() > 0 })
+	b, err := os.ReadFile(r.path("app.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(r.path("app.log.1"), b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	// Give the agent looks enough to judge the copy: each Apply below takes one.
+	for i := range 3 {
+		r.apply(r.svc("app.log"), r.svc(fmt.Sprintf("other%d.log", i)))
+	}
+	var crashed string
+	r.until("a copy of the state taken", func(agent.Status) bool {
+		crashed = filepath.Join(t.TempDir(), "state")
+		return os.CopyFS(crashed, os.DirFS(r.state)) == nil
+	})
+	os.Truncate(r.path("app.log"), 0)
+	r.sink.Fail(agent.ErrClosed) // nothing of b ever reached a broker
+	r.sink.Unblock()
+	r.end()
+	r.sink.Fail(nil)
+	r.state = crashed
+	r.write("app.log", lines("c", 0, 10))
+	r.start()
+	r.apply(r.svc("app.log"))
+	r.expectAfterCrash("t", lines("a", 0, 100)+lines("b", 0, 100)+lines("c", 0, 10))
+}
+
+// The first of those who wait for send_rate may have to wait for something else when its
+// turn comes; the turn then goes to the next one.
+func TestThrottledFileThatMustWaitForAnOlderOneHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	s := r.svc("app.log")
+	s.SendRate = 500
+	r.start()
+	r.apply(s)
+	r.write("app.log", lines("a", 0, 300))
+	r.sink.WaitLines(t, "t", 20)
+	for i := range 3 {
+		r.write(fmt.Sprintf("app.log.%d", i+1), lines(fmt.Sprint("older", i), 0, 100))
+	}
+	r.expect("t", lines("a", 0, 300)+lines("older0", 0, 100)+lines("older1", 0, 100)+lines("older2", 0, 100))
+}

@@ -26,7 +26,7 @@ type meter struct {
 	stepAt   time.Time
 	stepFrom counters
 	avgLine  float64 // bytes per line, of the last step that had any
-	steps    []step  // allocated when the first line flows
+	steps    []step  // a ring once it holds historySteps; begun when the first line flows
 	next     int     // ring position
 }
 
@@ -61,28 +61,30 @@ func (m *meter) take(now time.Time, c *counters, lag int64) {
 		s.in = uint32(float64(c.inBytes-m.stepFrom.inBytes)/m.avgLine/took.Seconds() + 0.5)
 	}
 	m.stepAt, m.stepFrom = now, *c
-	if m.steps == nil {
-		if s == (step{}) {
-			return
-		}
-		m.steps = make([]step, historySteps)
+	switch {
+	case m.steps == nil && s == (step{}):
+	case len(m.steps) < historySteps:
+		m.steps = append(m.steps, s)
+	default:
+		m.steps[m.next] = s
+		m.next = (m.next + 1) % historySteps
 	}
-	m.steps[m.next] = s
-	m.next = (m.next + 1) % historySteps
 }
 
 func perSecond(n uint64, d time.Duration) uint32 {
 	return uint32(float64(n)/d.Seconds() + 0.5)
 }
 
-// history returns the last ten minutes; nil where nothing has flowed.
+// history returns the last ten minutes, or the shorter time that something has flowed
+// for; nil where nothing has.
 func (m *meter) history() *History {
 	if m.steps == nil {
 		return nil
 	}
-	h := &History{StepSeconds: historyStep, In: make([]uint32, historySteps), Out: make([]uint32, historySteps), Lag: make([]int64, historySteps)}
-	for i := range historySteps {
-		s := m.steps[(m.next+i)%historySteps]
+	n := len(m.steps)
+	h := &History{StepSeconds: historyStep, In: make([]uint32, n), Out: make([]uint32, n), Lag: make([]int64, n)}
+	for i := range n {
+		s := m.steps[(m.next+i)%n]
 		h.In[i], h.Out[i], h.Lag[i] = s.in, s.out, s.lag
 	}
 	return h

@@ -58,7 +58,9 @@ func (s *source) lag() int64 {
 		n += in.lag()
 	}
 	for _, c := range s.candidates {
-		n += c.st.size
+		if !c.copied {
+			n += c.st.size
+		}
 	}
 	return n
 }
@@ -335,6 +337,9 @@ func (l *loop) fileStatus(s *source, now time.Time) FileStatus {
 		f.SizeBytes, f.ReadBytes, f.CommittedBytes, f.PartialBytes = in.seen.size, in.readPos, in.win.committed, in.partial
 	}
 	for _, c := range s.candidates {
+		if c.copied {
+			continue
+		}
 		f.RotatedFiles++
 		f.RotatedBytes += c.st.size
 		f.Totals.LagBytes += c.st.size

@@ -164,6 +164,19 @@ func (r *rig) expect(topic string, text string) {
 	compare(r.t, want, r.values(topic))
 }
 
+// expectAfterCrash is expect where lines may have come twice.
+func (r *rig) expectAfterCrash(topic string, text string) {
+	r.t.Helper()
+	distinct := func() []string {
+		v := r.values(topic)
+		slices.Sort(v)
+		return slices.Compact(v)
+	}
+	want := split(text)
+	r.until("all arrived", func(agent.Status) bool { return len(distinct()) >= len(want) })
+	compare(r.t, want, distinct())
+}
+
 func (r *rig) values(topic string) []string {
 	var got []string
 	for _, rec := range r.sink.Lines(topic) {

@@ -68,8 +68,10 @@ func (l *loop) takeRotated(src *source, f *os.File, st stat, name string, now ti
 	l.push(in)
 }
 
-// judge decides about the unknown rotated files of a source: a copy of a known one is
-// recorded as done, another file is read whole.
+// judge decides about the unknown rotated files of a source: another file is read whole; a
+// copy of a known one is done once all it holds was delivered from the original. Until
+// then it is held: a truncation makes it the only place of what is unread, and a crash
+// must not find it recorded as done.
 func (l *loop) judge(src *source, now time.Time) {
 	keep := src.candidates[:0]
 	for _, c := range src.candidates {
@@ -81,13 +83,19 @@ func (l *loop) judge(src *source, now time.Time) {
 			c.st, c.since = st, now
 		}
 		quiet := now.Sub(c.since) >= copyQuiet
-		copied, maybe := l.isCopy(src, c)
+		of, maybe := l.original(src, c)
+		c.copied = of != nil
 		key := fileKey{src.entry.svc.LogPath, st.id}
 		switch {
-		case copied:
+		case of != nil && of.committed >= st.size:
 			l.a.log.Info("copy of a followed file", "path", src.path, "file", c.name, "size", st.size)
 			l.recordDone(src, c.file, c.st, now)
 			c.file.Close()
+		case of != nil && of.open:
+			keep = append(keep, c)
+		case of != nil: // longer than its original ever was: what follows is read
+			l.saver.putFile(fileRecord{LogPath: key.logPath, Path: src.path, fileID: st.id, Committed: of.committed, Head: of.head, Anchor: of.anchor, SeenAt: now.Unix()})
+			l.takeRotated(src, c.file, c.st, c.name, now)
 		case st.size == 0 && now.Sub(c.since) >= l.opt.RotateWait:
 			l.reg.done(key, 0)
 			c.file.Close()
@@ -102,46 +110,54 @@ func (l *loop) judge(src *source, now time.Time) {
 	src.candidates = keep
 }
 
-// isCopy tells whether a file begins like a known one and has the same bytes before the
-// known one's position; maybe, where it is too short to tell.
-func (l *loop) isCopy(src *source, c *candidate) (copied, maybe bool) {
-	check := func(head, anchor mark, pos int64) {
+// original is what a candidate is a copy of.
+type original struct {
+	committed    int64
+	head, anchor mark // of the committed prefix
+	open         bool // still read
+}
+
+// original finds the known file that a candidate begins like and has the same bytes as
+// before its position; maybe, where the candidate is too short to tell.
+func (l *loop) original(src *source, c *candidate) (of *original, maybe bool) {
+	same := func(head, anchor mark, pos int64) bool {
 		if head.Len == 0 {
-			return
+			return false
 		}
 		if c.st.size < int64(head.Len) {
 			maybe = true
-			return
+			return false
 		}
-		if same, err := head.holds(c.file, int64(head.Len)); err != nil || !same {
-			return
+		if ok, err := head.holds(c.file, int64(head.Len)); err != nil || !ok {
+			return false
 		}
 		if c.st.size < pos || pos < headBytes && c.st.size != pos {
 			// Still being written; or known by so little (a header line that every
 			// file begins with) that only the whole would prove it.
 			maybe = true
-			return
+			return false
 		}
-		if same, err := anchor.holds(c.file, pos); err == nil && same {
-			copied = true
-		}
+		ok, err := anchor.holds(c.file, pos)
+		return err == nil && ok
 	}
 	for in := range src.incarnations() {
 		if in.id == c.st.id {
 			continue
 		}
-		if in.busy { // its position moves: judge by what is committed
-			check(in.readHead, in.win.committedAnchor, in.win.committed)
-			continue
+		pos, anchor := in.pos, in.anchor
+		if in.busy { // its position moves
+			pos, anchor = in.win.committed, in.win.committedAnchor
 		}
-		check(in.head, in.anchor, in.pos)
+		if same(in.readHead, anchor, pos) {
+			return &original{in.win.committed, in.readHead, in.win.committedAnchor, true}, false
+		}
 	}
 	for r := range l.saver.filesOf(src.entry.svc.LogPath, src.path) {
-		if r.fileID != c.st.id && r.Done {
-			check(r.Head, r.Anchor, r.Committed)
+		if r.fileID != c.st.id && !r.Pending && len(l.held[r.fileID]) == 0 && same(r.Head, r.Anchor, r.Committed) {
+			return &original{r.Committed, r.Head, r.Anchor, false}, false
 		}
 	}
-	return copied, maybe
+	return nil, maybe
 }
 
 // recordDone remembers a file as read to its present end.
@@ -194,6 +210,9 @@ func (l *loop) tend(now time.Time) {
 		l.wakeBudget()
 	}
 	for _, e := range l.entries {
+		if len(e.waiting) > 0 && !e.turnOut && e.wakeAt.IsZero() {
+			l.wakeThrottled(e)
+		}
 		for path, src := range e.sources {
 			if len(src.candidates) > 0 {
 				l.judge(src, now)

@@ -38,13 +38,18 @@ func (l *loop) dispatch(now time.Time) {
 // whoever will wake it, and its wait says why.
 func (l *loop) admit(in *incarnation, now time.Time) (turn, bool) {
 	e := in.src.entry
+	due := in.due
+	in.due = false
 	park := func(k waitKind) (turn, bool) {
 		in.wait = l.setWait(in, k, now)
+		if due && k != waitThrottle {
+			l.wakeThrottled(e) // its turn at send_rate goes to the next, or nobody would move
+		}
 		return turn{}, false
 	}
 	switch {
 	case in.closing:
-		return turn{}, false
+		return park(in.wait)
 	case !in.more && !in.finishing:
 		return park(waitEOF)
 	case e.stopped() || in.win.failedAny || in.src.lapsed:
@@ -73,8 +78,6 @@ func (l *loop) admit(in *incarnation, now time.Time) (turn, bool) {
 		maxLine: int(l.opt.MaxLineBytes), final: in.finishing, lastSeen: in.seen,
 	}
 	if e.throttle.lim != nil {
-		due := in.due
-		in.due = false
 		if e.turnOut || len(e.waiting) > 0 && !due {
 			in.queued = true
 			e.waiting = append(e.waiting, in)

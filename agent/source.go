@@ -58,6 +58,8 @@ type candidate struct {
 	name  string
 	st    stat
 	since time.Time // of its last change
+
+	copied bool // a copy of a known file, and not all of it delivered from there yet
 }
 
 // incarnations yields the open files, the oldest first.

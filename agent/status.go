@@ -136,8 +136,8 @@ type FileStatus struct {
 	History *History `json:"history,omitempty"`
 }
 
-// History is the last ten minutes in equal steps, oldest first. The last value is the
-// newest finished step.
+// History is up to ten minutes in equal steps, oldest first; the last value is the newest
+// finished step. It is shorter where nothing is known from before.
 type History struct {
 	StepSeconds int      `json:"step"`
 	In          []uint32 `json:"in"`  // lines per second appended

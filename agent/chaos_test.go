@@ -1,0 +1,201 @@
+package agent_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"logagent/agent"
+)
+
+// chaos runs a random program of what writers, rotation and operators do against an
+// agent, and compares what arrived with what was written. A crash may double lines and
+// nothing else may.
+type chaos struct {
+	*rig
+	rng     *rand.Rand
+	path    string
+	n       int      // lines written
+	want    []string // whole lines, in the order of writing
+	open    string   // begun and not ended
+	rotated int
+	crashed bool
+	svc     agent.Service
+	steps   []string // for the report
+}
+
+func (c *chaos) say(format string, args ...any) {
+	c.steps = append(c.steps, fmt.Sprintf(format, args...))
+}
+
+func (c *chaos) write() {
+	var s strings.Builder
+	for range 1 + c.rng.IntN(60) {
+		l := fmt.Sprintf("%06d %s", c.n, strings.Repeat("x", c.rng.IntN(200)))
+		c.n++
+		s.WriteString(l + "\n")
+		c.want = append(c.want, c.open+l)
+		c.open = ""
+	}
+	if c.rng.IntN(4) == 0 { // and the beginning of one more
+		c.open = fmt.Sprintf("%06d begun ", c.n)
+		c.n++
+		s.WriteString(c.open)
+	}
+	appendTo(c.t, c.path, s.String())
+	c.say("write to %d", c.n)
+}
+
+// end finishes a begun line: what is rotated away ends with a whole line or, now and
+// then, without.
+func (c *chaos) end() {
+	if c.open == "" {
+		return
+	}
+	if c.rng.IntN(3) > 0 {
+		appendTo(c.t, c.path, "end\n")
+		c.open += "end"
+	}
+	c.want = append(c.want, c.open)
+	c.open = ""
+}
+
+func (c *chaos) step() {
+	switch c.rng.IntN(17) {
+	case 0, 1, 2, 3, 4, 5:
+		c.write()
+	case 6, 7:
+		if _, err := os.Stat(c.path); err != nil {
+			return
+		}
+		c.end()
+		c.rotated++
+		rename(c.t, c.path, fmt.Sprintf("%s.%d", c.path, c.rotated))
+		c.say("rename to .%d", c.rotated)
+		if c.rng.IntN(2) == 0 {
+			c.write()
+		}
+	case 8:
+		if info, err := os.Stat(c.path); err != nil || info.Size() == 0 {
+			return
+		}
+		if c.open != "" { // the copy is not read as finished in time for a doubled tail
+			appendTo(c.t, c.path, "end\n")
+			c.want = append(c.want, c.open+"end")
+			c.open = ""
+		}
+		c.rotated++
+		copytruncate(c.t, c.path, fmt.Sprintf("%s.%d", c.path, c.rotated))
+		c.say("copytruncate to .%d", c.rotated)
+	case 9:
+		c.say("unblock, wait until caught up")
+		c.sink.Unblock()
+		c.until("caught up", func(s agent.Status) bool { return c.svc.Paused || s.Totals.LagBytes == 0 })
+	case 10:
+		c.svc.SendRate = []int64{0, 0, 500, 5000}[c.rng.IntN(4)]
+		c.say("send_rate %d", c.svc.SendRate)
+		c.rig.apply(c.svc)
+	case 11:
+		c.svc.Topic = []string{"t", "u"}[c.rng.IntN(2)]
+		c.say("topic %s", c.svc.Topic)
+		c.rig.apply(c.svc)
+	case 12:
+		c.say("restart")
+		c.sink.Unblock()
+		c.rig.end()
+		if c.rng.IntN(2) == 0 {
+			c.write()
+		}
+		c.start()
+		c.rig.apply(c.svc)
+	case 13:
+		c.say("remove and add back")
+		c.rig.apply()
+		c.rig.apply(c.svc)
+	case 14:
+		c.svc.Paused = !c.svc.Paused
+		c.say("paused %v", c.svc.Paused)
+		c.rig.apply(c.svc)
+	case 15:
+		// What SIGKILL leaves is the state folder as it is at some moment; the agent that
+		// runs on meanwhile is the one whose doings are forgotten.
+		state := ""
+		c.until("a copy taken", func(agent.Status) bool { // a save may rename a file under it
+			state = filepath.Join(c.t.TempDir(), "state")
+			return os.CopyFS(state, os.DirFS(c.state)) == nil
+		})
+		c.say("crash")
+		c.sink.Unblock()
+		c.rig.end()
+		c.state, c.crashed = state, true
+		c.start()
+		c.rig.apply(c.svc)
+	case 16:
+		if c.rng.IntN(2) == 0 {
+			c.say("block")
+			c.sink.Block()
+		} else {
+			c.say("unblock")
+			c.sink.Unblock()
+		}
+	}
+	// Lets the agent run into the middle of things; decides nothing.
+	time.Sleep(time.Duration(c.rng.IntN(15)) * time.Millisecond)
+}
+
+// check waits for every line and compares.
+func (c *chaos) check() {
+	appendTo(c.t, c.path, "the last line\n")
+	want := append(c.want, c.open+"the last line")
+	c.sink.Unblock()
+	c.svc.Paused, c.svc.SendRate = false, 0
+	c.rig.apply(c.svc)
+	got := func() []string {
+		var v []string
+		for _, r := range c.sink.All() {
+			v = append(v, string(r.Value))
+		}
+		if c.crashed {
+			slices.Sort(v)
+			v = slices.Compact(v) // every line is unique
+		}
+		return v
+	}
+	for end := time.Now().Add(20 * time.Second); len(got()) < len(want) && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	c.until("settled", func(s agent.Status) bool { return s.Totals.LagBytes == 0 && s.Process.InFlightBytes == 0 })
+	defer func() {
+		if c.t.Failed() {
+			c.t.Logf("steps:\n%s", strings.Join(c.steps, "\n"))
+		}
+	}()
+	compare(c.t, want, got())
+}
+
+func runChaos(t *testing.T, seed uint64, steps int) {
+	r := newRig(t)
+	r.opt.RotateWait = 200 * time.Millisecond
+	c := &chaos{rig: r, rng: rand.New(rand.NewPCG(seed, 1)), path: filepath.Join(r.dir, "app.log")}
+	c.svc = r.svc("app.log")
+	r.start()
+	r.apply(c.svc)
+	for range steps {
+		c.step()
+	}
+	c.check()
+}
+
+// FuzzAnythingWritersAndOperatorsDo takes a seed and a number of steps. Failing ones are
+// kept as seeds under testdata/fuzz.
+func FuzzAnythingWritersAndOperatorsDo(f *testing.F) {
+	for seed := range uint64(12) {
+		f.Add(seed, uint8(40))
+	}
+	f.Fuzz(func(t *testing.T, seed uint64, steps uint8) { runChaos(t, seed, int(steps)) })
+}
