@@ -105,7 +105,7 @@ func (l *loop) believes(path string) Answer {
 				state = "rotated"
 			}
 			open[fileKey{lp, in.id}] = true
-			ans.Held = append(ans.Held, Incarnation{Path: in.name, Device: in.id.Dev, Inode: in.id.Ino, Generation: in.gen, Committed: in.win.committed, SizeBytes: in.seen.size, State: state})
+			ans.Held = append(ans.Held, Incarnation{Path: in.name, Device: in.id.Dev, Inode: in.id.Ino, Generation: in.gen, Committed: in.win.committed, SizeBytes: in.seen.size, State: state, Waits: in.wait.String()})
 		}
 	}
 	for k := range l.saver.byPath[path] {

@@ -89,6 +89,15 @@ const (
 	waitKinds
 )
 
+// String is for the person who asks what a file waits for.
+func (k waitKind) String() string {
+	return [...]string{
+		waitNone: "reading", waitEOF: "more lines", waitThrottle: "send_rate", waitWindow: "answers of Kafka",
+		waitSave: "its first position to be saved", waitOlder: "an older file to be read first",
+		waitResolve: "what is in flight to be resolved", waitError: "the next try after an error", waitPaused: "the end of the pause",
+	}[k]
+}
+
 // synced copies what the loop needs of the reader's fields. No turn is out.
 func (in *incarnation) synced() {
 	in.readPos, in.readHead, in.readSkips, in.midLine = in.pos, in.head, in.skips, 0

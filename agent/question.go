@@ -42,7 +42,8 @@ type Incarnation struct {
 	Generation uint64 `json:"generation"`
 	Committed  int64  `json:"committed"`
 	SizeBytes  int64  `json:"size_bytes"`
-	State      string `json:"state"` // active, rotated, done
+	State      string `json:"state"`           // active, rotated, known (not open now), done
+	Waits      string `json:"waits,omitempty"` // what its reader waits for
 }
 
 // ConflictError says that somebody else changed an entry since it was read. Theirs is

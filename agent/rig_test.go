@@ -243,7 +243,11 @@ func (r *rig) until(what string, cond func(agent.Status) bool) agent.Status {
 			return s
 		}
 		if time.Now().After(deadline) {
-			r.t.Fatalf("never %s; last status: %+v", what, s.Files)
+			var held []agent.Incarnation
+			for _, f := range s.Files {
+				held = append(held, r.a.Answer(r.t.Context(), agent.Question{Kind: agent.AskFile, Path: f.Path}).Held...)
+			}
+			r.t.Fatalf("never %s; last status: %+v; %+v; candidates and in flight: %+v", what, s.Files, held, s.Process)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
