@@ -21,6 +21,8 @@ type entry struct {
 	taken   map[string]string // matched paths that belong to another entry → its log_path
 	globErr error             // its folder cannot be listed
 
+	inFlight int // batches without a verdict, those of truncated files included
+
 	errors uint64
 	gone   counters // of sources that are no more
 }
@@ -30,6 +32,9 @@ func (e *entry) stopped() bool { return e.leaving || e.next != nil }
 
 // resolved tells whether nothing of the entry is in flight or being read.
 func (e *entry) resolved() bool {
+	if e.inFlight > 0 {
+		return false
+	}
 	for _, s := range e.sources {
 		for in := range s.incarnations() {
 			if !in.resolved() {

@@ -39,7 +39,8 @@ type lookReport struct {
 	sightings []sighting
 	taken     map[string]map[string]string // per entry: matched path → log_path of the entry that has it; nil: as before
 	owned     map[string]string            // path → log_path of the entry it belongs to; nil: as before
-	globErrs  map[string]error             // per entry: its folder cannot be listed; nil map: as before
+	globErrs  map[string]error             // per entry: its folder cannot be listed
+	globOK    []string                     // entries whose folder can be listed again
 }
 
 // finder looks for the files of the entries, in a goroutine of its own that never waits
@@ -60,6 +61,7 @@ type finder struct {
 	born    map[string]uint64   // per entry
 	matches map[string][]string // per glob entry
 	globAt  map[string]time.Time
+	globBad map[string]bool   // whose folder could not be listed
 	owners  map[string]string // path → log_path
 	paths   map[string]*pathLook
 	dirs    map[string]*dirLook
@@ -104,7 +106,7 @@ func newFinder(poll time.Duration, acc *access, reg *registry, report func(lookR
 	return &finder{
 		poll: poll, access: acc, reg: reg, report: report,
 		wants: make(chan wantSet, 1), soon: make(chan struct{}, 1),
-		born: make(map[string]uint64), matches: make(map[string][]string), globAt: make(map[string]time.Time),
+		born: make(map[string]uint64), matches: make(map[string][]string), globAt: make(map[string]time.Time), globBad: make(map[string]bool),
 		owners: make(map[string]string), paths: make(map[string]*pathLook), dirs: make(map[string]*dirLook),
 	}
 }
@@ -154,6 +156,9 @@ func (f *finder) look(fresh bool) {
 	if fresh {
 		f.dropUnwanted()
 	}
+	for _, path := range f.reg.takeRetries() {
+		delete(f.paths, path)
+	}
 	for _, d := range f.dirs {
 		d.dirty, d.listed, d.names = false, false, nil
 	}
@@ -184,7 +189,7 @@ func (f *finder) look(fresh bool) {
 			delete(f.dirs, dir)
 		}
 	}
-	if fresh || len(r.sightings) > 0 || r.taken != nil || r.globErrs != nil {
+	if fresh || len(r.sightings) > 0 || r.taken != nil || r.globErrs != nil || r.globOK != nil {
 		f.report(r)
 	}
 }
@@ -289,7 +294,12 @@ func (f *finder) match(now time.Time, seen map[string]bool, r *lookReport) bool 
 				r.globErrs = make(map[string]error)
 			}
 			r.globErrs[w.logPath] = err
+			f.globBad[w.logPath] = true
 			continue // what matched stays: its descriptors are read on
+		}
+		if f.globBad[w.logPath] {
+			delete(f.globBad, w.logPath)
+			r.globOK = append(r.globOK, w.logPath)
 		}
 		found = slices.DeleteFunc(found, func(p string) bool { return f.access.own(p) })
 		slices.Sort(found)
@@ -411,7 +421,7 @@ func (f *finder) siblings(dir string, d *dirLook, r *lookReport) {
 				continue
 			}
 			st, err := statPath(full)
-			if err != nil || !st.regular || f.reg.knows(fileKey{logPath, st.id}, st.size) {
+			if err != nil || !st.regular || f.reg.knows(fileKey{logPath, st.id}, st) {
 				break
 			}
 			file, st, err := openRegular(full)

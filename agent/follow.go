@@ -46,8 +46,9 @@ func (l *loop) found(r lookReport) {
 		if r.taken != nil {
 			e.taken = r.taken[lp]
 		}
-		if e.globErr != nil && r.globErrs[lp] == nil && r.taken != nil {
+		if slices.Contains(r.globOK, lp) {
 			e.globErr = nil
+			l.a.log.Info("can be listed again", "service", e.svc.Service, "log_path", lp)
 		}
 		if r.owned != nil {
 			for path, src := range e.sources {
@@ -111,9 +112,7 @@ func (l *loop) sighted(s sighting, now time.Time) {
 
 // stands takes the file that stands at a path now.
 func (l *loop) stands(src *source, s sighting, now time.Time) {
-	if src.err != nil || src.missing {
-		l.a.log.Info("followed again", "path", src.path)
-	}
+	before := src.err
 	src.err, src.missing, src.sameAs = nil, false, ""
 	if a := src.active; a != nil && a.id == s.st.id {
 		s.file.Close()
@@ -129,6 +128,12 @@ func (l *loop) stands(src *source, s sighting, now time.Time) {
 			l.wakeNewer(src)
 			return
 		}
+		if h.src.path == src.path {
+			// Another entry had it. It goes on from there once nothing is in flight.
+			s.file.Close()
+			l.reg.retry(s.path)
+			return
+		}
 		if h.src.entry == src.entry {
 			// A glob matches the new name of a file that is being read, or a link to it.
 			s.file.Close()
@@ -141,10 +146,16 @@ func (l *loop) stands(src *source, s sighting, now time.Time) {
 	in, err := l.open(src, s.file, s.st, s.path, now)
 	if err != nil {
 		s.file.Close()
+		if before == nil || before.Error() != err.Error() {
+			src.count.errors++
+			l.a.log.Error("cannot follow", "path", s.path, "err", err)
+		}
 		src.err = err
-		src.count.errors++
-		l.a.log.Error("cannot follow", "path", s.path, "err", err)
+		l.reg.retry(s.path)
 		return
+	}
+	if before != nil {
+		l.a.log.Info("followed again", "path", src.path)
 	}
 	src.active = in
 	l.push(in)
@@ -160,6 +171,9 @@ func (l *loop) open(src *source, f *os.File, st stat, name string, now time.Time
 	}
 	in.win = &window{owner: in}
 	rec, known := l.saver.file(fileKey{e.svc.LogPath, st.id})
+	if other, ok := l.inherited(src, st.id, now); ok && (!known || other.further(&rec)) {
+		rec, known = other, true
+	}
 	var err error
 	switch {
 	case known && rec.Pending:
@@ -197,6 +211,36 @@ func (l *loop) open(src *source, f *os.File, st stat, name string, now time.Time
 	return in, nil
 }
 
+// handover is how long after its removal an entry's positions are taken over by another
+// entry that comes to mean the same files.
+const handover = time.Minute
+
+// inherited finds the position another entry has for a file of the same path: a literal
+// entry that takes a file over from a glob, or a glob that gets it back, goes on there.
+func (l *loop) inherited(src *source, id fileID, now time.Time) (best fileRecord, ok bool) {
+	for k := range l.saver.byPath[src.path] {
+		if k.id != id || k.logPath == src.entry.svc.LogPath {
+			continue
+		}
+		owner := l.saver.entries[k.logPath]
+		if src.entry.first && owner.Removed != 0 && now.Sub(time.Unix(owner.Removed, 0)) > handover {
+			continue // start_at decides
+		}
+		rec := l.saver.files[k]
+		rec.LogPath = src.entry.svc.LogPath
+		if !ok || rec.further(&best) {
+			best, ok = rec, true
+		}
+	}
+	return best, ok
+}
+
+// further tells whether r is the later position of the same file: a path belongs to one
+// entry at a time, so what any of them delivered is delivered.
+func (r *fileRecord) further(o *fileRecord) bool {
+	return r.Gen > o.Gen || r.Gen == o.Gen && r.Committed > o.Committed
+}
+
 // resume puts a known file at its committed position, if its bytes are the ones that were
 // delivered. Otherwise it was truncated while nobody looked, and begins anew.
 func (l *loop) resume(in *incarnation, rec *fileRecord) error {
@@ -214,16 +258,23 @@ func (l *loop) resume(in *incarnation, rec *fileRecord) error {
 	if headHolds && anchorHolds {
 		in.pos, in.anchor, in.head = rec.Committed, rec.Anchor, rec.Head
 		in.win.committed, in.win.committedAnchor = rec.Committed, rec.Anchor
-		for _, s := range rec.Ahead {
-			in.skips = append(in.skips, &span{start: s.Start, end: s.End, anchor: s.Anchor, lineEnd: true, verdict: acked})
-		}
+		in.skips = rec.skips()
 		return nil
 	}
 	l.a.log.Warn("truncated while the agent was away", "path", in.src.path, "committed", rec.Committed, "size", in.seen.size)
-	old := &incarnation{src: in.src, pos: rec.Committed, anchor: rec.Anchor, head: rec.Head, win: &window{committed: rec.Committed, committedAnchor: rec.Anchor}}
+	old := &incarnation{src: in.src, skips: rec.skips(), pos: rec.Committed, anchor: rec.Anchor, head: rec.Head, win: &window{committed: rec.Committed, committedAnchor: rec.Anchor}}
 	l.takeCopy(old, in.id, time.Now())
 	in.restart()
 	return nil
+}
+
+// skips returns the acknowledged stretches beyond committed as a reader leaves them out.
+func (r *fileRecord) skips() []*span {
+	var out []*span
+	for _, s := range r.Ahead {
+		out = append(out, &span{start: s.Start, end: s.End, anchor: s.Anchor, lineEnd: true, verdict: acked})
+	}
+	return out
 }
 
 // rotate moves the active file among the rotated ones: it stands at the path no more.

@@ -94,7 +94,7 @@ func (l *loop) init(a *Agent) {
 	l.nudges = newNudges(&a.mail, a.log, l.nudged, l.finder.hurry)
 	for k, r := range a.cp.files {
 		if r.Done {
-			l.reg.done(k, r.Committed)
+			l.reg.done(k, max(r.Size, r.Committed), r.MTime)
 		}
 	}
 }
@@ -171,7 +171,14 @@ func (l *loop) shutdown() error {
 	err := l.finalSave()
 	close(l.saves)
 	l.nudges.close()
-	l.wg.Wait()
+	ended := make(chan struct{})
+	go func() { l.wg.Wait(); close(ended) }() // as long as a file system that hangs, or the process
+	select {
+	case <-ended:
+	case <-time.After(time.Second):
+		l.a.log.Warn("a reader is stuck in a file system that does not answer")
+		return err
+	}
 	l.mailIn() // outcomes and looks that came last: their files are closed
 	for _, e := range l.entries {
 		for _, s := range e.sources {

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"math"
 	"sync"
 	"time"
 )
@@ -9,26 +8,45 @@ import (
 // registry tells the finder which files need no opening: those held by the loop and those
 // read to their end. The loop writes it, the finder reads it.
 type registry struct {
-	mu    sync.Mutex // guards files
-	files map[fileKey]*known
+	mu      sync.Mutex // guards both
+	files   map[fileKey]*known
+	retries []string // paths whose file could not be begun: to be reported again
 }
 
 type known struct {
-	size int64 // a larger file has grown after it was done; held files: beyond any size
-	seen time.Time
+	held  bool
+	size  int64 // of a done file; another size or time means it was written again
+	mtime int64 // 0: not remembered
+	seen  time.Time
 }
 
-func (r *registry) hold(k fileKey) { r.set(k, math.MaxInt64) }
+func (r *registry) hold(k fileKey) { r.set(k, known{held: true}) }
 
-func (r *registry) done(k fileKey, size int64) { r.set(k, size) }
+func (r *registry) done(k fileKey, size, mtime int64) { r.set(k, known{size: size, mtime: mtime}) }
 
-func (r *registry) set(k fileKey, size int64) {
+func (r *registry) set(k fileKey, f known) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.files == nil {
 		r.files = make(map[fileKey]*known)
 	}
-	r.files[k] = &known{size: size, seen: time.Now()}
+	f.seen = time.Now()
+	r.files[k] = &f
+}
+
+// retry asks the finder to report a path again with its next look.
+func (r *registry) retry(path string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.retries = append(r.retries, path)
+}
+
+func (r *registry) takeRetries() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	paths := r.retries
+	r.retries = nil
+	return paths
 }
 
 func (r *registry) forget(k fileKey) {
@@ -38,7 +56,7 @@ func (r *registry) forget(k fileKey) {
 }
 
 // knows tells whether the file needs no opening, and notes that it exists.
-func (r *registry) knows(k fileKey, size int64) bool {
+func (r *registry) knows(k fileKey, st stat) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f := r.files[k]
@@ -46,7 +64,7 @@ func (r *registry) knows(k fileKey, size int64) bool {
 		return false
 	}
 	f.seen = time.Now()
-	return size <= f.size
+	return f.held || st.size == f.size && (st.mtime == f.mtime || f.mtime == 0)
 }
 
 // lastSeen returns when the file was last known to exist.

@@ -35,6 +35,9 @@ type rig struct {
 	sink  *sinktest.Memory
 	opt   agent.Options
 	rev   int64
+	probe int
+
+	entries []agent.Service // applied last
 
 	a    *agent.Agent
 	stop func() error
@@ -107,6 +110,7 @@ func (r *rig) end() {
 func (r *rig) apply(entries ...agent.Service) {
 	r.t.Helper()
 	r.rev++
+	r.entries = entries
 	doc := agent.Document{Key: "/logagent/h1/logconfig", Revision: r.rev, Services: entries}
 	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
 	defer cancel()
@@ -161,7 +165,29 @@ func (r *rig) expect(topic string, text string) {
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
+	r.settle()
 	compare(r.t, want, r.values(topic))
+}
+
+// settle waits until nothing is unread, in flight or undecided: what comes twice has
+// come by then.
+func (r *rig) settle() {
+	r.t.Helper()
+	r.until("settled", func(s agent.Status) bool {
+		return s.Process.InFlightBytes == 0 && s.Totals.LagBytes == 0 && r.a.Undecided() == 0
+	})
+}
+
+// looks lets the finder look around n times: each applied entry that is new takes one.
+func (r *rig) looks(n int) {
+	r.t.Helper()
+	for range n {
+		r.probe++
+		extra := append(slices.Clone(r.entries), r.svc(fmt.Sprintf("probe-%d", r.probe)))
+		kept := r.entries
+		r.apply(extra...)
+		r.apply(kept...)
+	}
 }
 
 // expectAfterCrash is expect where lines may have come twice.

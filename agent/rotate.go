@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,20 +35,39 @@ func (l *loop) siblingSeen(src *source, s sighting, now time.Time) {
 		s.file.Close()
 		return
 	}
-	_, known := l.saver.file(key)
+	rec, known := l.saver.file(key)
 	switch {
 	case e.first:
 		// It was rotated before the entry came: not asked for.
 		l.recordDone(src, s.file, s.st, now)
 		s.file.Close()
-	case known:
-		// Read in part before it was rotated, or grown after it was done.
+		return
+	case known && !rec.Done: // rotated away before it was read to its end
 		l.takeRotated(src, s.file, s.st, s.sibling, now)
-	default:
-		l.reg.hold(key) // until it is decided
-		src.candidates = append(src.candidates, &candidate{file: s.file, name: s.sibling, st: s.st, since: now})
-		l.judge(src, now)
+		return
+	case known && !l.stillHolds(&rec, s.file, s.st):
+		// Another file was written over it: what is known of the old one is void.
+		l.saver.dropFile(key)
+	case known && s.st.size == rec.Size: // touched
+		rec.MTime = s.st.mtime
+		l.saver.putFile(rec)
+		l.reg.done(key, rec.Size, rec.MTime)
+		s.file.Close()
+		return
 	}
+	l.reg.hold(key) // until it is decided
+	src.candidates = append(src.candidates, &candidate{file: s.file, name: s.sibling, st: s.st, since: now})
+	l.judge(src, now)
+}
+
+// stillHolds tells whether a file has the bytes its record remembers.
+func (l *loop) stillHolds(rec *fileRecord, f *os.File, st stat) bool {
+	if st.size < rec.Committed {
+		return false
+	}
+	head, err1 := rec.Head.holds(f, int64(rec.Head.Len))
+	anchor, err2 := rec.Anchor.holds(f, rec.Committed)
+	return head && anchor && err1 == nil && err2 == nil
 }
 
 // takeRotated reads a rotated file from where the checkpoint knows it, or whole.
@@ -61,9 +82,10 @@ func (l *loop) takeRotated(src *source, f *os.File, st stat, name string, now ti
 	}
 	in.rotatedAt = now
 	// The oldest first: by modification time, as rotation leaves it.
-	at, _ := slices.BinarySearchFunc(src.rotated, in, func(a, b *incarnation) int {
-		return int(min(1, max(-1, a.seen.mtime-b.seen.mtime)))
-	})
+	at := slices.IndexFunc(src.rotated, func(o *incarnation) bool { return o.seen.mtime > st.mtime })
+	if at < 0 {
+		at = len(src.rotated)
+	}
 	src.rotated = slices.Insert(src.rotated, at, in)
 	l.push(in)
 }
@@ -87,7 +109,7 @@ func (l *loop) judge(src *source, now time.Time) {
 		c.copied = of != nil
 		key := fileKey{src.entry.svc.LogPath, st.id}
 		switch {
-		case of != nil && of.committed >= st.size:
+		case of != nil && of.committed >= st.size && (quiet || !of.open):
 			l.a.log.Info("copy of a followed file", "path", src.path, "file", c.name, "size", st.size)
 			l.recordDone(src, c.file, c.st, now)
 			c.file.Close()
@@ -97,7 +119,7 @@ func (l *loop) judge(src *source, now time.Time) {
 			l.saver.putFile(fileRecord{LogPath: key.logPath, Path: src.path, fileID: st.id, Committed: of.committed, Head: of.head, Anchor: of.anchor, SeenAt: now.Unix()})
 			l.takeRotated(src, c.file, c.st, c.name, now)
 		case st.size == 0 && now.Sub(c.since) >= l.opt.RotateWait:
-			l.reg.done(key, 0)
+			l.reg.done(key, 0, st.mtime)
 			c.file.Close()
 		case st.size == 0 || maybe && !quiet:
 			keep = append(keep, c)
@@ -117,61 +139,83 @@ type original struct {
 	open         bool // still read
 }
 
-// original finds the known file that a candidate begins like and has the same bytes as
-// before its position; maybe, where the candidate is too short to tell.
+// original finds the known file that a candidate is a copy of; maybe, where the
+// candidate is too short to tell.
 func (l *loop) original(src *source, c *candidate) (of *original, maybe bool) {
-	same := func(head, anchor mark, pos int64) bool {
-		if head.Len == 0 {
-			return false
-		}
+	begins := func(head mark) bool {
 		if c.st.size < int64(head.Len) {
 			maybe = true
 			return false
 		}
-		if ok, err := head.holds(c.file, int64(head.Len)); err != nil || !ok {
-			return false
-		}
-		if c.st.size < pos || pos < headBytes && c.st.size != pos {
-			// Still being written; or known by so little (a header line that every
-			// file begins with) that only the whole would prove it.
-			maybe = true
-			return false
-		}
-		ok, err := anchor.holds(c.file, pos)
+		ok, err := head.holds(c.file, int64(head.Len))
 		return err == nil && ok
 	}
 	for in := range src.incarnations() {
-		if in.id == c.st.id {
+		if in.id == c.st.id || in.readHead.Len > 0 && !begins(in.readHead) {
 			continue
 		}
-		pos, anchor := in.pos, in.anchor
-		if in.busy { // its position moves
-			pos, anchor = in.win.committed, in.win.committedAnchor
+		pos, anchor := in.win.committed, in.win.committedAnchor
+		if !in.busy { // else its position moves under a reader
+			pos, anchor = in.pos, in.anchor
 		}
-		if same(in.readHead, anchor, pos) {
+		intact, err := anchor.holds(in.file, pos)
+		if err != nil {
+			continue
+		}
+		// An original whose own bytes are gone will look for its copy with its next turn.
+		if !intact || samePrefix(in.file, c.file, c.st.size) {
 			return &original{in.win.committed, in.readHead, in.win.committedAnchor, true}, false
 		}
 	}
 	for r := range l.saver.filesOf(src.entry.svc.LogPath, src.path) {
-		if r.fileID != c.st.id && !r.Pending && len(l.held[r.fileID]) == 0 && same(r.Head, r.Anchor, r.Committed) {
+		if r.fileID == c.st.id || r.Pending || r.Head.Len == 0 || len(l.held[r.fileID]) > 0 || !begins(r.Head) {
+			continue
+		}
+		if c.st.size < r.Committed || r.Committed < headBytes && c.st.size != r.Committed {
+			// Still being written; or known by so little (a header line that every
+			// file begins with) that only the whole would prove it.
+			maybe = true
+			continue
+		}
+		if ok, err := r.Anchor.holds(c.file, r.Committed); err == nil && ok {
 			return &original{r.Committed, r.Head, r.Anchor, false}, false
 		}
 	}
 	return nil, maybe
 }
 
+// samePrefix tells whether a file of size bytes is a copy of the beginning of f: its first
+// bytes and its last ones are compared.
+func samePrefix(f, copied *os.File, size int64) bool {
+	const most = 64 << 10
+	if size == 0 {
+		return false
+	}
+	same := func(from, n int64) bool {
+		a, b := make([]byte, n), make([]byte, n)
+		if _, err := f.ReadAt(a, from); err != nil {
+			return false
+		}
+		_, err := copied.ReadAt(b, from)
+		return err == nil && bytes.Equal(a, b)
+	}
+	n := min(size, most)
+	return same(0, n) && same(size-n, n)
+}
+
 // recordDone remembers a file as read to its present end.
 func (l *loop) recordDone(src *source, f *os.File, st stat, now time.Time) {
-	rec := fileRecord{LogPath: src.entry.svc.LogPath, Path: src.path, fileID: st.id, Committed: st.size, Done: true, SeenAt: now.Unix()}
-	var err1, err2 error
-	rec.Head, err1 = markAt(f, min(st.size, headBytes), headBytes)
-	rec.Anchor, err2 = markAt(f, st.size, anchorBytes)
-	if err := errors.Join(err1, err2); err != nil {
+	rec := fileRecord{LogPath: src.entry.svc.LogPath, Path: src.path, fileID: st.id, Done: true, Size: st.size, MTime: st.mtime, SeenAt: now.Unix()}
+	var err1, err2, err3 error
+	rec.Committed, err1 = lastLineEnd(f, st.size) // should it grow, its last line is whole
+	rec.Head, err2 = markAt(f, min(rec.Committed, headBytes), headBytes)
+	rec.Anchor, err3 = markAt(f, rec.Committed, anchorBytes)
+	if err := errors.Join(err1, err2, err3); err != nil {
 		l.a.log.Warn("cannot remember rotated file by its bytes", "file", f.Name(), "err", err)
-		rec.Head, rec.Anchor = mark{}, mark{}
+		rec.Committed, rec.Head, rec.Anchor = st.size, mark{}, mark{}
 	}
 	l.saver.putFile(rec)
-	l.reg.done(rec.key(), st.size)
+	l.reg.done(rec.key(), rec.Size, rec.MTime)
 }
 
 // atEnd is called when an incarnation has nothing more to read for now.
@@ -196,9 +240,9 @@ func (l *loop) finish(in *incarnation, now time.Time) {
 	src := in.src
 	l.a.log.Info("rotated file finished", "path", src.path, "inode", in.id.Ino, "bytes", in.pos)
 	rec := in.record(now)
-	rec.Done = true
+	rec.Done, rec.Size, rec.MTime = true, in.seen.size, in.seen.mtime
 	l.saver.putFile(rec)
-	l.reg.done(rec.key(), rec.Committed)
+	l.reg.done(rec.key(), rec.Size, rec.MTime)
 	src.rotated = slices.DeleteFunc(src.rotated, func(o *incarnation) bool { return o == in })
 	l.release(in)
 	l.wakeNewer(src)
@@ -206,16 +250,24 @@ func (l *loop) finish(in *incarnation, now time.Time) {
 
 // tend looks after rotated files, candidates and parked readers with every poll.
 func (l *loop) tend(now time.Time) {
-	if len(l.budgetWaiters) > 0 {
+	// Whoever has something to read asks again with every poll, whatever he was parked
+	// for: a wake-up that went astray costs a poll and never a stall.
+	for range len(l.budgetWaiters) {
 		l.wakeBudget()
 	}
 	for _, e := range l.entries {
 		if len(e.waiting) > 0 && !e.turnOut && e.wakeAt.IsZero() {
 			l.wakeThrottled(e)
 		}
+		l.settle(e, now)
 		for path, src := range e.sources {
 			if len(src.candidates) > 0 {
 				l.judge(src, now)
+			}
+			for in := range src.incarnations() {
+				if in.more || in.finishing {
+					l.push(in)
+				}
 			}
 			for _, in := range slices.Clone(src.rotated) {
 				l.tendRotated(in, now)
@@ -275,7 +327,15 @@ func writerOf(in *incarnation) (writer, sure bool) {
 // read of the old bytes is read from the copy, if there is one.
 func (l *loop) truncated(in *incarnation, now time.Time) {
 	src := in.src
+	if l.staleCopies(in, now) {
+		in.more = true // once its turn is over the copy may be what this file needs
+		l.push(in)
+		return
+	}
 	unread := max(0, in.seen.size-in.pos)
+	if in.drained {
+		unread = 0 // it was read to its end before it was written anew
+	}
 	l.a.log.Warn("truncated", "path", src.path, "position", in.pos, "unread_at_last_look", unread)
 	old := *in
 	in.win.owner = nil
@@ -284,6 +344,11 @@ func (l *loop) truncated(in *incarnation, now time.Time) {
 		l.a.log.Error("bytes lost: truncated before they were read, and no copy found", "path", src.path, "bytes", unread)
 		l.a.signalChanged()
 	}
+	if !in.rotatedAt.IsZero() {
+		l.reopen(in, now)
+		l.judge(src, now)
+		return
+	}
 	in.restart()
 	in.seen.size = 0
 	in.sizes.known = true
@@ -291,6 +356,43 @@ func (l *loop) truncated(in *incarnation, now time.Time) {
 	l.saver.now = true
 	in.savedSeq = l.saver.nextSeq()
 	l.push(in)
+}
+
+// reopen makes a candidate of a rotated file that was written anew under our eyes, as
+// "cp app.log app.log.1" does to an older backup: what stands in it now is another file.
+func (l *loop) reopen(in *incarnation, now time.Time) {
+	src := in.src
+	key := fileKey{src.entry.svc.LogPath, in.id}
+	src.rotated = slices.DeleteFunc(src.rotated, func(o *incarnation) bool { return o == in })
+	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", in.file.Fd()))
+	l.release(in)
+	l.saver.dropFile(key)
+	l.wakeNewer(src)
+	if err != nil {
+		l.reg.forget(key) // the finder will find it again
+		return
+	}
+	src.candidates = append(src.candidates, &candidate{file: f, name: in.name, st: in.seen, since: now})
+}
+
+// staleCopies reopens the rotated files of a source that were written anew, other than in
+// itself: one of them may be the copy of what was truncated. It tells whether a turn is
+// out on any, so that nothing can be said yet.
+func (l *loop) staleCopies(in *incarnation, now time.Time) (wait bool) {
+	for _, o := range slices.Clone(in.src.rotated) {
+		if o == in {
+			continue
+		}
+		if o.busy {
+			wait = true
+			continue
+		}
+		if intact, err := o.anchor.holds(o.file, o.pos); err == nil && !intact {
+			o.win.owner = nil
+			l.reopen(o, now)
+		}
+	}
+	return wait
 }
 
 // takeCopy looks beside the path for the copy of old's bytes and reads on in it. The copy
@@ -332,6 +434,9 @@ func (l *loop) takeCopy(old *incarnation, not fileID, now time.Time) bool {
 		in.win.owner = in
 		in.sizes = old.sizes
 		in.synced()
+		if in.win.failedAny && in.win.unresolved == 0 {
+			in.rewind()
+		}
 		l.held[st.id] = append(l.held[st.id], in)
 		l.reg.hold(fileKey{src.entry.svc.LogPath, st.id})
 		l.saver.put(in)

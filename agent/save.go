@@ -191,7 +191,7 @@ func (l *loop) finalSave() error {
 }
 
 // prune forgets what nobody can need any more: entries removed long ago with their files,
-// and finished files that have not been seen for as long.
+// and files that nobody has held or seen for as long.
 func (l *loop) prune(now time.Time) {
 	s := &l.saver
 	old := now.Add(-keepRemoved)
@@ -209,7 +209,7 @@ func (l *loop) prune(now time.Time) {
 		if seen.Before(time.Unix(r.SeenAt, 0)) {
 			seen = time.Unix(r.SeenAt, 0)
 		}
-		if gone[k.logPath] || r.Done && len(l.held[k.id]) == 0 && seen.Before(old) {
+		if gone[k.logPath] || len(l.held[k.id]) == 0 && seen.Before(old) {
 			s.dropFile(k)
 			l.reg.forget(k)
 		}

@@ -90,6 +90,9 @@ func (l *loop) admit(in *incarnation, now time.Time) (turn, bool) {
 			e.wakeAt = now.Add(wait)
 			return park(waitThrottle)
 		}
+		if len(e.waiting) > 0 { // what a late wake-up saved up is shared, too
+			lines = e.throttle.quantum
+		}
 		t.lines = min(lines, maxBatchLines)
 		e.turnOut = true
 	}
@@ -210,7 +213,10 @@ func (l *loop) read(t *turn, o outcome) {
 	}
 	if o.truncated {
 		l.truncated(in, now)
-		l.observe(in, o.st, now)
+		if !in.closing {
+			l.observe(in, o.st, now)
+		}
+		l.settle(e, now)
 		return
 	}
 	l.observe(in, o.st, now)
@@ -228,11 +234,14 @@ func (l *loop) read(t *turn, o outcome) {
 	in.more = !o.eof || in.again
 	in.again = false
 	if e.stopped() || in.win.failedAny {
-		// A new order of things waits: what was just read is read again under it.
-		if o.buf != nil {
+		// A new order of things waits: what was just read is read again under it. What
+		// needed no sending, or was acknowledged before, stays done.
+		if o.batch != nil {
 			l.pool.put(o.buf)
+			in.win.failedAny = true
+		} else if o.span != nil {
+			in.win.add(o.span)
 		}
-		in.win.failedAny = in.win.failedAny || o.span != nil
 		if in.win.failedAny && in.win.unresolved == 0 {
 			in.rewind()
 		}
@@ -272,6 +281,7 @@ func (l *loop) send(in *incarnation, svc *Service, o outcome) {
 	in.win.inFlightBytes += cost
 	l.budget.take(svc.Topic, cost)
 	l.unresolved++
+	in.src.entry.inFlight++
 	l.opt.Sink.Send(b)
 }
 
@@ -279,6 +289,7 @@ func (l *loop) send(in *incarnation, svc *Service, o outcome) {
 func (l *loop) verdict(b *Batch, v Verdict, now time.Time) {
 	f := b.flight
 	l.unresolved--
+	f.src.entry.inFlight--
 	l.budget.give(b.Service.Topic, f.cost)
 	f.win.inFlightBytes -= f.cost
 	c := &f.src.count
@@ -305,6 +316,7 @@ func (l *loop) verdict(b *Batch, v Verdict, now time.Time) {
 			c.lost += uint64(f.span.end - f.span.start)
 			l.a.log.Error("bytes lost: truncated before they were delivered", "path", f.src.path, "bytes", f.span.end-f.span.start)
 		}
+		l.settle(f.src.entry, now)
 		return
 	}
 	if moved {

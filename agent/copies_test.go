@@ -1,0 +1,171 @@
+package agent_test
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"logagent/agent"
+)
+
+func TestSlowCopyOfAFileThatIsBehindIsNotReadBesideIt(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	s := r.svc("app.log")
+	s.SendRate = 2000
+	want := lines("a", 0, 20_000)
+	r.write("app.log", want)
+	r.start()
+	r.apply(s)
+	r.sink.WaitLines(t, "t", 100)
+	// The copy grows past the reader's position, through whole seconds of looks.
+	src, err := os.ReadFile(r.path("app.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for part := range 10 {
+		n := len(src) / 10
+		end := min(len(src), (part+1)*n)
+		if part == 9 {
+			end = len(src)
+		}
+		appendTo(t, r.path("app.log.1"), string(src[part*n:end]))
+		time.Sleep(150 * time.Millisecond) // what a slow disk does; decides nothing
+	}
+	os.Truncate(r.path("app.log"), 0)
+	s.SendRate = 0
+	r.apply(s)
+	r.expect("t", want)
+	if n := r.a.Status().Totals.LostBytes; n != 0 {
+		t.Errorf("%d bytes shown as lost", n)
+	}
+}
+
+func TestCopyOverAnOldBackupIsJudgedAnew(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	r.apply(r.svc("app.log"))
+	want := ""
+	for i, n := range []int{100, 300, 200, 900} { // larger and smaller than what stood there
+		l := lines(string(rune('a'+i)), 0, n)
+		want += l
+		r.write("app.log", l)
+		r.expect("t", want)
+		b, err := os.ReadFile(r.path("app.log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(r.path("app.log.1"), b, 0o644); err != nil { // the same inode each time
+			t.Fatal(err)
+		}
+		appendTo(t, r.path("unrelated"+string(rune('a'+i))), "x") // lets the folder be looked at between copy and truncation
+		r.looks(2)
+		os.Truncate(r.path("app.log"), 0)
+		r.looks(2)
+	}
+	r.expect("t", want)
+}
+
+func TestSmallFileCopytruncatedWhilePausedIsReadOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	s := r.svc("app.log")
+	r.start()
+	r.apply(s)
+	r.write("app.log", lines("a", 0, 5))
+	r.expect("t", lines("a", 0, 5))
+	s.Paused = true
+	r.apply(s)
+	r.write("app.log", lines("b", 0, 5))
+	copytruncate(t, r.path("app.log"), r.path("app.log.1"))
+	r.write("app.log", lines("c", 0, 5))
+	r.looks(2)
+	s.Paused = false
+	r.apply(s)
+	r.expect("t", lines("a", 0, 5)+lines("b", 0, 5)+lines("c", 0, 5))
+	if n := r.a.Status().Totals.LostBytes; n != 0 {
+		t.Errorf("%d bytes shown as lost", n)
+	}
+}
+
+func TestCopyLeftByAnOriginalThatIsGoneIsReadOnFromItsPosition(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	r.apply(r.svc("app.log"))
+	r.write("app.log", lines("a", 0, 500))
+	r.expect("t", lines("a", 0, 500))
+	r.end()
+	r.write("app.log", lines("b", 0, 50))
+	copytruncate(t, r.path("app.log"), r.path("app.log.1"))
+	os.Remove(r.path("app.log"))
+	r.start()
+	r.apply(r.svc("app.log"))
+	r.expect("t", lines("a", 0, 500)+lines("b", 0, 50))
+}
+
+func TestLiteralEntryGoesOnWhereTheGlobWas(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g := r.svc("*.log")
+	g.SendRate = 1000
+	all := lines("a", 0, 2000)
+	r.write("a.log", all)
+	r.start()
+	r.apply(g)
+	r.sink.WaitLines(t, "t", 100)
+	lit := agent.Service{Service: "lit", LogPath: r.path("a.log"), Topic: "t"}
+	r.apply(g, lit)
+	r.ordered("t", all)
+	// And back: the glob gets the file where the literal entry left it.
+	r.apply(g)
+	r.write("a.log", lines("b", 0, 100))
+	r.ordered("t", all+lines("b", 0, 100))
+}
+
+func TestExcludedFileOfALimitedEntryLeavesTheOthersMoving(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	want := ""
+	for _, n := range []string{"a", "b", "c"} {
+		r.write(n+".log", lines(n, 0, 400))
+	}
+	g := r.svc("*.log")
+	g.SendRate = 500
+	r.start()
+	r.apply(g)
+	r.sink.WaitLines(t, "t", 30)
+	g.Exclude = []string{"a.log"}
+	r.apply(g)
+	want = lines("b", 0, 400) + lines("c", 0, 400)
+	r.until("b and c arrived", func(agent.Status) bool {
+		n := 0
+		for _, v := range r.values("t") {
+			if v[0] != 'a' {
+				n++
+			}
+		}
+		return n >= 800
+	})
+	var got []string
+	for _, v := range r.values("t") {
+		if v[0] != 'a' {
+			got = append(got, v)
+		}
+	}
+	compare(t, split(want), got)
+}
+
+func TestReadErrorAtOpenIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	const path = "/sys/class/net/lo/speed" // a regular file whose read fails, on Linux
+	if _, err := os.Stat(path); err != nil {
+		t.Skip("no such file here")
+	}
+	r := newRig(t)
+	r.start()
+	r.apply(agent.Service{Service: "s", LogPath: path, Topic: "t"})
+	r.until("shown", func(s agent.Status) bool { return s.Files[0].State == agent.StateFailing })
+	r.until("tried again", func(agent.Status) bool { return r.a.RetriesAsked(path) })
+}

@@ -1,0 +1,120 @@
+package agent
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// standing is a loop that does not run: its steps are made by hand.
+func standing(t *testing.T, svc *Service) (*loop, *entry) {
+	t.Helper()
+	a, err := New(Options{Host: "h", StateDir: t.TempDir(), Sink: &countingSink{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &a.loop
+	l.saver.done = 1 << 40 // positions count as saved
+	e := &entry{svc: svc, sources: map[string]*source{}, looked: true}
+	e.throttle.set(svc.SendRate, time.Now())
+	l.entries[svc.LogPath] = e
+	t.Cleanup(func() {
+		for _, s := range e.sources {
+			for in := range s.incarnations() {
+				l.nudges.drop(in)
+				in.file.Close()
+			}
+		}
+		l.nudges.close()
+		a.Close()
+	})
+	return l, e
+}
+
+func held(t *testing.T, l *loop, e *entry, path string) *incarnation {
+	t.Helper()
+	if err := os.WriteFile(path, []byte("one\ntwo\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f, st, err := openRegular(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	src := &source{entry: e, path: path}
+	e.sources[path] = src
+	in, err := l.open(src, f, st, path, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	src.active = in
+	return in
+}
+
+func TestChangeOfTopicBeginsAfterATurnThatFoundATruncation(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.log")
+	svc := Service{Service: "s", LogPath: path, Topic: "t1", StartAt: StartBeginning}
+	l, e := standing(t, &svc)
+	in := held(t, l, e, path)
+	in.busy = true
+	l.idleReaders--
+	changed := svc
+	changed.Topic = "t2"
+	l.change(e, &changed, time.Now())
+	if e.next == nil {
+		t.Fatal("the change did not wait for the turn that is out")
+	}
+	l.read(&turn{in: in, svc: &svc}, outcome{in: in, st: in.seen, truncated: true})
+	if e.next != nil || e.svc.Topic != "t2" {
+		t.Error("the change never begins: nobody is left to begin it")
+	}
+}
+
+func TestFailingFileOfALimitedEntryLeavesTheOthersMoving(t *testing.T) {
+	dir := t.TempDir()
+	svc := Service{Service: "s", LogPath: filepath.Join(dir, "*.log"), Topic: "t", StartAt: StartBeginning, SendRate: 10}
+	l, e := standing(t, &svc)
+	a := held(t, l, e, filepath.Join(dir, "a.log"))
+	b := held(t, l, e, filepath.Join(dir, "b.log"))
+	now := time.Now()
+	l.push(a)
+	l.push(b)
+	l.dispatch(now) // both wait for send_rate
+	if len(e.waiting) != 2 {
+		t.Fatalf("%d wait for send_rate, want both", len(e.waiting))
+	}
+	l.readFailed(e.waiting[0], errors.New("stale file handle"), now)
+	now = now.Add(300 * time.Millisecond)
+	l.clock(now)
+	l.dispatch(now)
+	if !b.busy {
+		t.Error("the other file got no turn")
+	}
+	if b.busy { // take the turn back so that nothing is out
+		<-l.turns
+	}
+}
+
+func TestSkippedStretchOfADiscardedTurnStaysDone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.log")
+	svc := Service{Service: "s", LogPath: path, Topic: "t", StartAt: StartBeginning}
+	l, e := standing(t, &svc)
+	in := held(t, l, e, path)
+	anchor, err := markAt(in.file, 4, anchorBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.skips = []*span{{start: 0, end: 4, anchor: anchor, lineEnd: true, verdict: acked}}
+	tn := turn{in: in, svc: &svc, lines: 100, grant: 8192, maxLine: 1000, lastSeen: in.seen}
+	in.busy = true
+	l.idleReaders--
+	o := tn.run(&l.pool)
+	changed := svc
+	changed.Topic = "t2"
+	l.change(e, &changed, time.Now())
+	l.read(&tn, o)
+	if in.win.committed != 4 && len(in.skips) == 0 {
+		t.Error("an acknowledged stretch is forgotten: it would be sent twice")
+	}
+}
