@@ -46,7 +46,7 @@ func (p *Producer) linkUp(now time.Time) {
 		return
 	}
 	p.link = agent.LinkStatus{Up: true, Since: now}
-	p.say(slog.LevelInfo, "kafka answers", "brokers", len(p.brokers))
+	p.say(slog.LevelInfo, "kafka answers", "addrs", strings.Join(p.opts.Addrs, ","))
 }
 
 func (p *Producer) linkDown(why string, now time.Time) {

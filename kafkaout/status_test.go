@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -226,6 +227,61 @@ func TestReaderBeginsInThePastAndSaysHowOldItIs(t *testing.T) {
 	}
 	if last := v.ages[len(v.ages)-1]; last != 0 {
 		t.Errorf("want no age on what has just arrived, got %v", last)
+	}
+}
+
+func TestTheLastWordsOfADeadAgentAreAsOldAsTheClockTells(t *testing.T) {
+	t.Parallel()
+	k := startKafka(t, lab.KafkaOptions{})
+	s := newSource("dead")
+	ctx, kill := context.WithCancel(t.Context())
+	o := quick(k.Addrs())
+	o.Host = "dead"
+	w, err := NewStatusWriter(StatusWriterOptions{Cluster: o, Status: s.get, Every: 20 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	wait(t, "a summary", func() bool {
+		return k.Cluster().TopicInfo(defaultStatusTopic) != nil && len(records(t, k, defaultStatusTopic)) >= 2
+	})
+	kill()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	died := time.Now()
+	wait(t, "it to be dead for a while", func() bool { return time.Since(died) > 1200*time.Millisecond })
+	v, _ := startReader(t, k.Addrs())
+	wait(t, "its last words", func() bool { n, _ := v.count("dead"); return n >= 2 })
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for i, age := range v.ages {
+		if age < 1200*time.Millisecond || age > time.Since(died)+2*time.Second {
+			t.Errorf("summary %d: want the age since it was written, more than 1.2 s, got %v", i, age)
+		}
+	}
+}
+
+func TestAClockThatIsOffMakesNothingOlderThanWhatIsRead(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	p := past{began: now, back: 75 * time.Second, newest: now.Add(-time.Hour), ends: map[int32]int64{0: 10}}
+	age := func(offset int64, at time.Time) time.Duration {
+		return p.age(&sarama.ConsumerMessage{Offset: offset, Timestamp: at}).Round(time.Second)
+	}
+	if got := age(9, now.Add(-time.Hour)); got != 75*time.Second {
+		t.Errorf("a broker an hour behind: want 75 s, got %v", got)
+	}
+	p.newest = now.Add(time.Hour)
+	if got := age(9, now.Add(time.Hour-20*time.Second)); got != 20*time.Second {
+		t.Errorf("a broker an hour ahead: want the 20 s to the newest, got %v", got)
+	}
+	if got := p.age(&sarama.ConsumerMessage{Offset: 9, Timestamp: now.Add(time.Hour)}); got <= 0 {
+		t.Errorf("the newest of the past: want it told from what has just arrived, got %v", got)
+	}
+	if got := age(10, now.Add(-time.Hour)); got != 0 {
+		t.Errorf("what has just arrived: want 0, got %v", got)
 	}
 }
 

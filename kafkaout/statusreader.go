@@ -15,7 +15,8 @@ import (
 
 // Handler takes what is read from the status topic. Its methods are called from one
 // goroutine, must return soon, and may keep what they are given. Age is how long before now
-// the record reached the topic: 0 for what has just arrived.
+// the record reached the topic: 0 for what has just arrived, and above 0 for what stood in
+// the topic already.
 type Handler interface {
 	Summary(host string, s agent.Summary, age time.Duration)
 	Detail(s agent.Status, age time.Duration)
@@ -138,7 +139,7 @@ func (r *StatusReader) session(ctx context.Context, h Handler) error {
 	}
 	defer consumer.Close()
 
-	past := &past{began: time.Now(), ends: make(map[int32]int64)}
+	past := &past{began: time.Now(), back: r.opts.Back, ends: make(map[int32]int64)}
 	from := make(map[int32]int64)
 	for _, p := range parts {
 		if from[p], err = r.bounds(client, consumer, past, p); err != nil {
@@ -194,18 +195,21 @@ func (r *StatusReader) partitions(client sarama.Client) ([]int32, error) {
 // past is what stood in the topic when a session began.
 type past struct {
 	began  time.Time       // on this machine's clock
+	back   time.Duration   // how far back reading began
 	newest time.Time       // the newest record then, on the broker's or the writer's clock
 	ends   map[int32]int64 // the end of each partition then
 }
 
-// age is how long ago the record arrived: for one of the past, how much older it is than
-// the newest was, and how long ago that was on this machine's clock. No two clocks are
-// compared.
+// age is how long ago the record arrived: 0 for one that came after the session began. For
+// one of the past it is a guess, for nobody tells how old the newest of them is: how much
+// older it is than the newest, or how old it is by this machine's clock, whichever is more.
+// That clock may be off, so it makes nothing older than what is read at all.
 func (p *past) age(m *sarama.ConsumerMessage) time.Duration {
 	if m.Offset >= p.ends[m.Partition] {
 		return 0
 	}
-	return max(0, p.newest.Sub(m.Timestamp)) + time.Since(p.began)
+	byClock := min(p.began.Sub(m.Timestamp), p.back)
+	return max(0, p.newest.Sub(m.Timestamp), byClock) + max(time.Since(p.began), 1)
 }
 
 // bounds finds where to begin in a partition, where its past ends, and how new that is.

@@ -196,7 +196,7 @@ func (a *app) act(do action) tea.Cmd {
 	case actSave:
 		return a.saveScreen()
 	case actBack:
-		if a.rates.tuning() {
+		if a.putsBack() {
 			return a.rates.putBack()
 		}
 	case actRateUp, actRateDown, actRateUpper, actRateLower, actRateType:

@@ -77,6 +77,12 @@ func (e *env) standing() bool {
 	return e.dialog != nil || e.rates.tuning() || !e.frozen.IsZero()
 }
 
+// putsBack tells whether going back means the rate that is being tuned: on the page where
+// that began, and only where nothing else is there to go back from.
+func (e *env) putsBack() bool {
+	return e.rates.tuning() && e.rates.current.page == e.top() && !e.top().Frame().filtered
+}
+
 // pace is the time between two pulls.
 func (e *env) pace() time.Duration {
 	if e.rates.tuning() {

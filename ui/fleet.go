@@ -92,7 +92,7 @@ func (p *fleetPage) Keys() []hint {
 		case actRateUp, actRateDown, actRateUpper, actRateLower, actRateType:
 			return p.env.readOnly()
 		case actBack:
-			if !p.filtered() && !p.env.rates.tuning() {
+			if !p.filtered() && !p.env.putsBack() {
 				return "nothing to go back from"
 			}
 		case actOpen, actCopy:
@@ -108,7 +108,8 @@ func (p *fleetPage) Keys() []hint {
 
 func (p *fleetPage) Frame() frame {
 	f := frame{scope: onFleet, crumbs: []string{"fleet"}, overview: p.view.Overview, at: p.view.At,
-		age: p.view.Overview.Newest, stale: p.view.Overview.Fresh == 0 && p.view.Overview.Newest >= 0, position: p.position()}
+		age: p.view.Overview.Newest, stale: p.view.Overview.Fresh == 0 && p.view.Overview.Newest >= 0, position: p.position(),
+		filtered: p.filtered()}
 	if i := p.selected(); i >= 0 {
 		f.message = rowMessage(&p.view.Rows[i])
 	}

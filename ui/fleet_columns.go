@@ -27,7 +27,12 @@ func (p *fleetPage) columns() []column {
 	}
 	return []column{
 		host,
-		num("FILES", 6, 8, store.SortFiles, func(r *store.HostRow) (role, string) { return text, fmt.Sprint(r.Files) }),
+		num("FILES", 6, 8, store.SortFiles, func(r *store.HostRow) (role, string) {
+			if !r.HasStatus && r.Files == 0 {
+				return lost, "-"
+			}
+			return text, fmt.Sprint(r.Files)
+		}),
 		num("LAG", 8, 1, store.SortLag, func(r *store.HostRow) (role, string) {
 			if !r.HasStatus || r.Stale {
 				return lost, "?"

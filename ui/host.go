@@ -205,7 +205,8 @@ func (p *hostPage) Frame() frame {
 	if p.env.own(p.host) {
 		name += here
 	}
-	f := frame{scope: onHost, crumbs: []string{"fleet", name}, overview: p.view.Overview, at: p.view.At, age: -1, position: p.position()}
+	f := frame{scope: onHost, crumbs: []string{"fleet", name}, overview: p.view.Overview, at: p.view.At, age: -1, position: p.position(),
+		filtered: p.filtered()}
 	if p.view.Row.HasStatus {
 		f.age, f.stale = p.view.Row.Age, p.view.Row.Stale
 	}

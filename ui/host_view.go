@@ -45,6 +45,9 @@ func (p *hostPage) empty(i, width int) string {
 		why = "no file matches; " + p.env.keys.first(actBack) + " shows all"
 	case p.view.Row.HasStatus && p.view.Detail == nil:
 		why = "waiting for detail " + store.Ago(p.env.clock.Sub(p.opened))
+		if p.agentless() {
+			why = "no agent is running"
+		}
 	case !p.view.Known:
 		why = "this host is gone: no document, no agent"
 	}
@@ -152,12 +155,21 @@ func (p *hostPage) details(r *store.FileRow, width int) string {
 func (p *hostPage) cause(r *store.FileRow) string {
 	c := termsafe.Line(r.Cause)
 	if r.Kind == store.KindWaiting && r.State == agent.StateUnknown && p.view.Detail == nil {
+		if p.agentless() {
+			return "no agent is running"
+		}
 		c += " " + store.Ago(p.env.clock.Sub(p.opened))
 	}
 	if r.Stale {
 		c = "stale " + store.Ago(p.view.DetailAge) + ": " + c
 	}
 	return c
+}
+
+// agentless tells whether nobody is there to send detail, as far as etcd and Kafka tell.
+func (p *hostPage) agentless() bool {
+	r := &p.view.Row
+	return r.Live == nil && (!r.HasStatus || r.Stale) && p.view.Overview.Revision != 0
 }
 
 // agentLine is the second status line: the agent itself and its config.

@@ -45,6 +45,15 @@ const (
 	actNo        action = "no"
 )
 
+// rate tells whether it changes a rate.
+func (a action) rate() bool {
+	switch a {
+	case actRateUp, actRateDown, actRateUpper, actRateLower, actRateType:
+		return true
+	}
+	return false
+}
+
 // scope is where a key is in force.
 type scope string
 

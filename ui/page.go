@@ -36,6 +36,7 @@ type frame struct {
 	stale    bool          // those numbers are stale
 	message  []piece       // about the row under the cursor
 	position string        // "row 1 of 37"
+	filtered bool          // rows are left out, and going back shows them
 }
 
 // actionMsg is a key that the keymap gave a meaning.

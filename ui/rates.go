@@ -14,7 +14,7 @@ import (
 
 const (
 	settle   = 300 * time.Millisecond // a burst of keys is written this long after its last one
-	tuneHold = 5 * time.Second        // how long after the last key a tuning goes on: order stands, esc puts back
+	tuneHold = 5 * time.Second        // how long after the last key a tuning goes on: order stands, esc on its page puts back
 	lookBack = 20 * time.Second       // how long the outcome stays in the message line
 	topRate  = int64(1_000_000_000)   // lines per second; no one means more
 )
@@ -48,6 +48,7 @@ const (
 // tune is one tuning of one entry: from the first key until the outcome.
 type tune struct {
 	target
+	page page  // where the last key of it was pressed
 	base int64 // what esc puts back
 	held int64 // what etcd holds as far as known: what the next write compares with
 	want int64
@@ -181,13 +182,13 @@ func (u *tune) live(now time.Time) bool {
 }
 
 func (r *rates) touched(u *tune) tea.Cmd {
-	u.lastKey, u.back = r.env.now(), false
+	u.lastKey, u.back, u.page = r.env.now(), false, r.env.top()
 	u.burst++
 	u.phase = phaseEditing
 	return r.env.after(settle, rateDueMsg{u, u.burst})
 }
 
-// tuning says that a hand is on a rate: rows stand still and esc puts back.
+// tuning says that a hand is on a rate: rows stand still, and env.putsBack may hold.
 func (r *rates) tuning() bool {
 	u := r.current
 	return u != nil && !u.back && u.live(r.env.now())

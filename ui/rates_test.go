@@ -15,7 +15,7 @@ func TestRateIsRaisedSavedAndApplied(t *testing.T) {
 	p := sit(t, 120, 36, nil)
 	p.press("/")
 	p.press("api-0007")
-	p.press("enter", "+", "+")
+	p.press("enter", "esc", "+", "+")
 	if l := p.cursor(); !strings.Contains(l, "6.615k") || !strings.Contains(l, "↻") {
 		t.Fatalf("want the new rate and ↻ in the row at once, got %q", l)
 	}
@@ -53,7 +53,7 @@ func TestEscPutsTheOldRateBack(t *testing.T) {
 	p := sit(t, 120, 36, nil)
 	p.press("/")
 	p.press("api-0007")
-	p.press("enter", "]", "esc")
+	p.press("enter", "esc", "]", "esc")
 	p.wait(time.Second)
 	if n := len(p.writer.written()); n != 0 {
 		t.Fatalf("want nothing written when esc comes before the burst ends, got %v", p.writer.written())
@@ -67,9 +67,39 @@ func TestEscPutsTheOldRateBack(t *testing.T) {
 	if got := p.writer.written(); !slices.Equal(got, want) {
 		t.Fatalf("want the old rate written back %v, got %v", want, got)
 	}
-	p.sees("api-0007") // esc neither left the page nor took the filter away
+	p.sees("fleet", "all hosts")
+}
+
+func TestEscPutsNoRateBackWhereThereIsSomethingElseToGoBackFrom(t *testing.T) {
+	t.Parallel()
+	p := sit(t, 120, 36, nil)
+	p.press("/")
+	p.press("api-0007")
+	p.press("enter", "]")
+	p.wait(time.Second)
+	raised := []write{{"api-0007.fra1", "/srv/api/log/api.log", 6000, 7500}}
+	p.doesNotSee("puts 6.0k/s back")
+	p.press("esc") // the filter
+	p.sees("all hosts", "puts 6.0k/s back")
+	p.press("enter")
+	p.sees("fleet ▸ api-0007.fra1")
+	p.doesNotSee("puts 6.0k/s back")
+	p.press("esc") // the page
+	p.doesNotSee("fleet ▸")
+	if got := p.writer.written(); !slices.Equal(got, raised) {
+		t.Fatalf("want the raised rate left alone, got %v", got)
+	}
+	p.sees("puts 6.0k/s back")
+	p.press("?", "esc") // the help
+	p.press("enter", "+")
+	p.wait(time.Second)
+	p.press("1") // the page that the tuning is on now
+	p.doesNotSee("back  ")
 	p.press("esc")
-	p.sees("all hosts")
+	p.wait(time.Second)
+	if got := p.writer.written(); len(got) != 2 {
+		t.Fatalf("want two raises and nothing put back, got %v", got)
+	}
 }
 
 func TestEscWhileTheWriteHangsIsWrittenAfterIt(t *testing.T) {
@@ -77,7 +107,7 @@ func TestEscWhileTheWriteHangsIsWrittenAfterIt(t *testing.T) {
 	p := sit(t, 120, 36, nil)
 	p.press("/")
 	p.press("api-0007")
-	p.press("enter")
+	p.press("enter", "esc")
 	p.writer.hold = make(chan struct{})
 	p.press("+")
 	p.wait(300 * time.Millisecond)

@@ -40,7 +40,7 @@ func (r *rates) message(width int) []piece {
 		out = append(out, piece{text, "as it was, nothing written"})
 	}
 	var back []piece
-	if r.tuning() && u.want != u.base {
+	if r.env.putsBack() && u.want != u.base {
 		back = []piece{{text, "  "}, {key, r.env.keys.first(actBack)}, {dim, " puts " + perSecond(u.base) + " back"}}
 	}
 	host, service, path := termsafe.Clean(u.host), termsafe.Clean(u.service), termsafe.Tail(termsafe.Clean(u.logPath), 40)

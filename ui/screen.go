@@ -184,7 +184,7 @@ func (a *app) keyLine(f *frame, width int) string {
 	var all [][]piece
 	total := 0
 	for _, h := range hints {
-		if h.short == "" || h.action == actBack && h.off != "" {
+		if h.short == "" || h.off != "" && (h.action == actBack || h.action.rate() && a.readOnly() != "") {
 			continue
 		}
 		label := shown(h.keys[0])

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	tea "github.com/charmbracelet/bubbletea"
+	"github.com/charmbracelet/x/ansi"
 
 	"logagent/agent"
 	"logagent/ui/store"
@@ -97,6 +98,39 @@ func TestHostShowsWhatIsWantedUntilDetailComes(t *testing.T) {
 	p.sees("31 hosts")
 	if !strings.Contains(p.cursor(), "web-0187.fra1") {
 		t.Errorf("want the cursor where it was, got %q", p.cursor())
+	}
+}
+
+func TestHostWithoutAnAgentWaitsForNothing(t *testing.T) {
+	t.Parallel()
+	p := sit(t, 120, 36, nil)
+	for _, host := range []string{"new-0001", "web-0200"} { // none ever, and one that is gone
+		p.store.SetLive("web-0200.fra2", nil)
+		p.press("/")
+		p.press(host)
+		p.press("enter", "enter")
+		p.wait(3 * time.Second)
+		p.sees("/var/log/nginx/access.log", "no agent is running")
+		p.doesNotSee("waiting for detail")
+		p.press("esc", "esc")
+	}
+}
+
+func TestReadOnlyOffersNoRateKeys(t *testing.T) {
+	t.Parallel()
+	p := sit(t, 120, 36, func(o *Options) { o.Writer = nil })
+	for range 2 { // the fleet, then a host
+		lines := p.app.lines()
+		footer := ansi.Strip(lines[len(lines)-1])
+		for _, key := range []string{"+/-", "]/[", "= type"} {
+			if strings.Contains(footer, key) {
+				t.Errorf("want no %s offered, got %q", key, footer)
+			}
+		}
+		if !strings.Contains(footer, "/ filter") {
+			t.Errorf("want the other keys offered, got %q", footer)
+		}
+		p.press("enter")
 	}
 }
 

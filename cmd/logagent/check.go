@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -57,9 +58,9 @@ func (a *app) checkVerb() *cobra.Command {
 	c := a.jsonFlag(&cobra.Command{
 		Use:   "check",
 		Short: "Tell in plain words whether an agent can work here; exit 1 where it can not",
-		Long: `Looks at the configuration, the own log and state folder, etcd, Kafka, and the files of
-this host's entries, as the user who runs it: run it as the agent's. It changes nothing.
-With --file it asks the running agent what it believes about one file.`,
+		Long: `Looks at the configuration, the own log and state folder, etcd, Kafka, and the topics
+and files of this host's entries, as the user who runs it: run it as the agent's. It changes
+nothing. With --file it asks the running agent what it believes about one file.`,
 		Args: args(0, 0, "check takes no arguments"),
 	})
 	c.Flags().StringVar(&file, "file", "", "ask the running agent about this `PATH`")
@@ -86,7 +87,9 @@ func (a *app) check(ctx context.Context) error {
 		c.log()
 		c.state(ctx)
 		documents := c.etcd(ctx)
-		c.kafka(ctx)
+		if c.kafka(ctx) {
+			c.topics(ctx, documents)
+		}
 		for _, d := range documents {
 			c.paths(ctx, d)
 		}
@@ -206,7 +209,7 @@ func (c *checkup) etcd(ctx context.Context) [][]agent.Service {
 		raw, revision, err := client.Get(ctx, host)
 		if err != nil {
 			c.add(findingFailed, "etcd", "is etcd running there, and reachable from here? see etcd_addr, etcd_user, etcd_ca in "+c.settings.path,
-				"%s: %v", strings.Join(c.settings.EtcdAddrs, ", "), err)
+				"%s", naming(c.settings.EtcdAddrs, err.Error()))
 			return out
 		}
 		if i == 0 {
@@ -238,8 +241,8 @@ func (c *checkup) etcd(ctx context.Context) [][]agent.Service {
 	return out
 }
 
-// kafka waits for any broker to answer.
-func (c *checkup) kafka(ctx context.Context) {
+// kafka waits for any broker to answer, and tells whether one did.
+func (c *checkup) kafka(ctx context.Context) bool {
 	host := "check"
 	if len(c.hosts) > 0 {
 		host = c.hosts[0]
@@ -247,7 +250,7 @@ func (c *checkup) kafka(ctx context.Context) {
 	p, err := kafkaout.New(c.settings.kafkaOptions(host, nil))
 	if err != nil {
 		c.add(findingFailed, "kafka", "", "%v", err)
-		return
+		return false
 	}
 	running, stop := context.WithTimeout(ctx, kafkaPatience)
 	ended := make(chan error, 1)
@@ -271,7 +274,42 @@ func (c *checkup) kafka(ctx context.Context) {
 		c.add(findingFailed, "kafka", "", "%s: %v", addrs, err)
 	default:
 		c.add(findingFailed, "kafka", "is Kafka running there, and reachable from here? see kafka_addr, kafka_sasl_user, kafka_tls_ca in "+c.settings.path,
-			"%s: %s", addrs, link.Error)
+			"%s", naming(c.settings.KafkaAddrs, link.Error))
+	}
+	return link.Up
+}
+
+// topics asks Kafka for those of the entries.
+func (c *checkup) topics(ctx context.Context, documents [][]agent.Service) {
+	var names []string
+	for _, d := range documents {
+		for i := range d {
+			if !slices.Contains(names, d[i].Topic) {
+				names = append(names, d[i].Topic)
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, kafkaPatience)
+	defer cancel()
+	found, err := kafkaout.Probe(ctx, c.settings.kafkaOptions("check", nil), names)
+	if err != nil {
+		c.add(findingWarning, "topic", "", "Kafka was not asked for the topics: %v", err)
+		return
+	}
+	for _, name := range names {
+		const create = "create it, or let its entries name another"
+		switch err := found[name]; {
+		case err == nil:
+			c.add(findingOK, "topic", "", "%s exists", name)
+		case errors.Is(err, kafkaout.ErrTopicOnDemand):
+			c.add(findingOK, "topic", "", "%s %v", name, err)
+		case errors.Is(err, kafkaout.ErrTopicUnsure):
+			c.add(findingWarning, "topic", create, "%s %v", name, err)
+		case errors.Is(err, kafkaout.ErrTopicMissing):
+			c.add(findingFailed, "topic", create, "%s %v", name, err)
+		default:
+			c.add(findingFailed, "topic", "", "%v", err)
+		}
 	}
 }
 
@@ -286,7 +324,19 @@ func (c *checkup) paths(ctx context.Context, services []agent.Service) {
 		}
 		got, err := c.ask(ctx, q)
 		about := s.LogPath + " (" + s.Service + ")"
+		own := c.ownFiles(s)
+		if glob && len(own) > 0 && err == nil && got.Error == "" {
+			got.Matches = slices.DeleteFunc(got.Matches, func(m string) bool {
+				mine := slices.Contains(own, m)
+				if mine {
+					got.MatchCount--
+				}
+				return mine
+			})
+		}
 		switch {
+		case len(own) > 0 && (!glob || err == nil && got.Error == "" && got.MatchCount == 0):
+			c.add(findingWarning, "path", "", "%s is the agent's own log, which is never sent: %s", about, strings.Join(own, ", "))
 		case err != nil:
 			c.add(findingFailed, "path", "", "%s: %v", about, err)
 		case got.Error != "":
@@ -303,6 +353,21 @@ func (c *checkup) paths(ctx context.Context, services []agent.Service) {
 			c.add(findingOK, "path", "", "%s can be read, %d bytes", about, got.SizeBytes)
 		}
 	}
+}
+
+// ownFiles are the agent's own log and its rotated files, as far as an entry means them.
+func (c *checkup) ownFiles(s *agent.Service) []string {
+	log, err := filepath.Abs(c.settings.Log)
+	if err != nil {
+		return nil
+	}
+	all := []string{log}
+	if rotated, err := filepath.Glob(strings.TrimSuffix(log, ".log") + "-*"); err == nil && filepath.Ext(log) == ".log" {
+		all = append(all, rotated...)
+	}
+	return slices.DeleteFunc(all, func(path string) bool {
+		return !excluded(path, []string{s.LogPath}) || excluded(path, s.Exclude)
+	})
 }
 
 // matches looks at each file of a glob.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"strconv"
@@ -102,19 +103,35 @@ revision (0: where there is none), as config get --json told it.`,
 			if base >= 0 {
 				return usage("--base is for whole documents")
 			}
-			return a.withEtcd(func(ctx context.Context, _ *settings, client *etcdcfg.Client) error {
-				return a.setRate(ctx, client, host, args[1], rate)
+			return a.withEtcd(func(ctx context.Context, s *settings, client *etcdcfg.Client) error {
+				if err := a.setRate(ctx, client, host, args[1], rate); err != nil {
+					return err
+				}
+				a.sayIdle(ctx, s, client, host)
+				return nil
 			})
 		}
 		raw, err := a.readInput(args[1])
 		if err != nil {
 			return err
 		}
-		return a.withEtcd(func(ctx context.Context, _ *settings, client *etcdcfg.Client) error {
-			return a.setDocument(ctx, client, host, raw, base)
+		return a.withEtcd(func(ctx context.Context, s *settings, client *etcdcfg.Client) error {
+			if err := a.setDocument(ctx, client, host, raw, base); err != nil {
+				return err
+			}
+			a.sayIdle(ctx, s, client, host)
+			return nil
 		})
 	}
 	return c
+}
+
+// sayIdle says where no agent runs that would take up what was written: the name may be
+// misspelt. An address is no agent's name; which host follows it is not known here.
+func (a *app) sayIdle(ctx context.Context, s *settings, client *etcdcfg.Client, host string) {
+	if net.ParseIP(host) == nil && s.lacks(ctx, client.Layout().Live(host)) {
+		fmt.Fprintf(a.stderr, "logagent: no agent named %s is running now; it takes this up when it starts\n", host)
+	}
 }
 
 // parseRate reads send_rate=N; none is 0, without a limit.

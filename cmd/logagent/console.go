@@ -156,9 +156,14 @@ func (a *app) inside(s *settings, ids []string, flags consoleFlags) error {
 		settings: s, etcd: n.etcd, log: log.Logger, own: ids[0], feed: ownAgent(n.agent), inside: true, flags: flags,
 	})
 	stop()
-	fmt.Fprintf(a.stderr, "logagent: waiting for Kafka's last answers, at most %s\n", s.DrainTimeout)
+	if !errors.Is(err, ui.ErrStalled) { // a write to such a terminal may never return
+		fmt.Fprintf(a.stderr, "logagent: waiting for Kafka's last answers, at most %s\n", s.DrainTimeout)
+	}
 	wg.Wait()
-	return errors.Join(err, ran)
+	if err = errors.Join(err, ran); err != nil {
+		log.Error("logagent ends", "error", err)
+	}
+	return err
 }
 
 // show runs the console until it is quit, the terminal is lost or ctx ends.

@@ -67,10 +67,12 @@ func (a *app) demo(f demoFlags) (err error) {
 		return err
 	}
 	if f.dir == "" {
-		if dir, err = os.MkdirTemp("", "logagent-demo-"); err != nil {
+		removeDeadDemos()
+		var remove func() error
+		if dir, remove, err = temporaryDemo(); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+		defer func() { err = errors.Join(err, remove()) }()
 	}
 	s := defaultSettings()
 	s.Log = filepath.Join(dir, "logagent.log")
@@ -175,6 +177,9 @@ func startWorld(ctx context.Context, dir string, base *settings, seed uint64, lo
 	running, end := context.WithCancel(after)
 	w.end = end
 	for _, h := range hosts {
+		if err := h.Create(); err != nil {
+			return nil, err
+		}
 		own := s
 		own.Host, own.StateDir = h.ID, filepath.Join(dir, "state", h.ID)
 		n, err := newNode(&own, []string{h.ID}, log.With("host", h.ID))

@@ -2,7 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -66,4 +68,38 @@ func TestDemoInAFolderGoesOnWhereItEnded(t *testing.T) {
 		t.Errorf("want the rate of the last run, got exit %d\n%s%s", code, stdout, stderr)
 	}
 	d.stopDemo(t)
+}
+
+func TestDemoRemovesWhatAKilledOneLeft(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	folders := func() []string {
+		t.Helper()
+		found, err := filepath.Glob(filepath.Join(dir, demoFolders+"*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	killed := startDemo(t, dir)
+	left := folders()
+	if len(left) != 1 {
+		t.Fatalf("want one folder, got %q", left)
+	}
+	living := startDemo(t, dir)
+	if got := folders(); len(got) != 2 {
+		t.Fatalf("want the folder of a living demo left alone, got %q", got)
+	}
+	killed.signal(t, syscall.SIGKILL)
+	<-killed.done
+	other := filepath.Join(dir, demoFolders+"of-somebody-else")
+	if err := os.Mkdir(other, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	last := startDemo(t, dir)
+	if got := folders(); slices.Contains(got, left[0]) || len(got) != 3 || !slices.Contains(got, other) {
+		t.Errorf("want %s gone, two living ones and %s, got %q", left[0], other, got)
+	}
+	living.stopDemo(t)
+	last.stopDemo(t)
 }

@@ -21,6 +21,10 @@ const (
 	rejoinEvery = time.Second            // between two tries to join an agent that went away
 )
 
+// summaryWait is how long after the status topic is read every living agent has been heard:
+// they report every two seconds.
+const summaryWait = 2500 * time.Millisecond
+
 // fleet feeds a console's store: what is wanted from etcd, what is from the status topic
 // and the status keys, and the own host from its agent.
 type fleet struct {
@@ -63,11 +67,15 @@ func (f *fleet) run(ctx context.Context, own func(context.Context, *store.Store)
 	wg.Wait()
 }
 
-// links tells the store how the connections are.
+// links tells the store how the connections are, and when every agent could be heard.
 func (f *fleet) links(ctx context.Context) error {
 	return every(ctx, linkEvery, func() {
 		f.store.SetEtcd(f.etcd.Link())
-		f.store.SetKafka(f.topic.Link())
+		kafka := f.topic.Link()
+		f.store.SetKafka(kafka)
+		if kafka.Up && time.Since(kafka.Since) > 2*summaryWait { // on a screen no host should flicker
+			f.store.DoubtUnheard()
+		}
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,8 +56,8 @@ func newNode(s *settings, ids []string, log *slog.Logger) (*node, error) {
 	if n.producer, err = kafkaout.New(kafka); err != nil {
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
-	if n.agent, err = agent.New(s.agentOptions(host, n.producer, n.etcd.Link, log)); err != nil {
-		return nil, err
+	if n.agent, err = takeState(s.agentOptions(host, n.producer, n.etcd.Link, log)); err != nil {
+		return nil, errors.Join(err, n.etcd.Close())
 	}
 	n.status, err = kafkaout.NewStatusWriter(kafkaout.StatusWriterOptions{
 		Cluster: kafka, Topic: s.StatusTopic, Status: n.agent.Status, Watched: n.watched.Load, Changed: n.toTopic,
@@ -65,6 +66,24 @@ func newNode(s *settings, ids []string, log *slog.Logger) (*node, error) {
 		return nil, errors.Join(fmt.Errorf("kafka status: %w", err), n.agent.Close())
 	}
 	return n, nil
+}
+
+// How long the state folder is waited for: the process before may be dead and the kernel
+// still at work on its end.
+const (
+	stateWait  = 3 * time.Second
+	stateRetry = 50 * time.Millisecond
+)
+
+// takeState makes the agent. While another one holds its state folder it tries again, for
+// stateWait at most.
+func takeState(o agent.Options) (*agent.Agent, error) {
+	for began := time.Now(); ; time.Sleep(stateRetry) {
+		made, err := agent.New(o)
+		if err == nil || !strings.Contains(err.Error(), "is held by another agent") || time.Since(began) > stateWait {
+			return made, err
+		}
+	}
 }
 
 // stage is parts that end together.

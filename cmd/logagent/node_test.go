@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestPartThatGivesUpEndsTheNode(t *testing.T) {
@@ -37,6 +38,26 @@ func TestNodeNeedsItsStateFolder(t *testing.T) {
 		t.Errorf("want an error that names the folder, got %v", err)
 	}
 	if err := errors.Join(first.agent.Close(), first.etcd.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNodeWaitsForAStateFolderThatIsAboutToBeFree(t *testing.T) {
+	t.Parallel()
+	s := defaultSettings()
+	s.StateDir = t.TempDir()
+	log := slog.New(slog.DiscardHandler)
+	first, err := newNode(&s, []string{"web-1"}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	freed := make(chan error, 1)
+	time.AfterFunc(300*time.Millisecond, func() { freed <- errors.Join(first.agent.Close(), first.etcd.Close()) })
+	second, err := newNode(&s, []string{"web-1"}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(<-freed, second.agent.Close(), second.etcd.Close()); err != nil {
 		t.Error(err)
 	}
 }

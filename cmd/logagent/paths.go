@@ -52,6 +52,7 @@ func lookHere(ctx context.Context, q agent.Question) (agent.Answer, error) {
 	return out, ctx.Err()
 }
 
+// excluded tells whether one of the globs means the path.
 func excluded(path string, globs []string) bool {
 	for _, g := range globs {
 		if ok, err := doublestar.PathMatch(g, path); err == nil && ok {

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
+
+	"logagent/ui"
 )
 
 // Exit codes.
@@ -51,10 +54,12 @@ func run(a app, args []string) int {
 	case errors.As(err, &wrong):
 		fmt.Fprintf(a.stderr, "logagent: %v\nlogagent --help tells what there is\n", err)
 		return exitUsage
-	case errors.Is(err, errSaid):
+	case errors.Is(err, errSaid), errors.Is(err, ui.ErrStalled): // the latter can't be said: the terminal takes nothing
 		return exitFailed
 	default:
-		fmt.Fprintf(a.stderr, "logagent: %v\n", err)
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			fmt.Fprintf(a.stderr, "logagent: %s\n", line)
+		}
 		return exitFailed
 	}
 }

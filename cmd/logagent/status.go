@@ -26,7 +26,8 @@ func (a *app) statusVerb() *cobra.Command {
 		Use:   "status [FILTER…]",
 		Short: "Say once how all hosts are",
 		Long: `Reads etcd and the status topic once and writes a line for every host, those in trouble
-first. FILTER is as in the console: words, lag>1GB, behind>5m, state!=ok, !word. Exit 1
+first. A host that does not report while this listens is stale: its numbers are the last
+known. FILTER is as in the console: words, lag>1GB, behind>5m, state!=ok, !word. Exit 1
 where etcd or Kafka does not answer; hosts in trouble are no failure of this verb.`,
 		Args: cobra.ArbitraryArgs,
 	})
@@ -50,18 +51,31 @@ func (a *app) status(ctx context.Context, s *settings, client *etcdcfg.Client, f
 	if err != nil {
 		return err
 	}
-	reading, stop := context.WithTimeout(ctx, patience)
+	reading, stop := context.WithCancel(ctx)
 	defer stop()
 	var wg sync.WaitGroup
 	wg.Go(func() { f.run(reading, nil) })
 	etcdUp, kafkaUp := false, false
-	_ = every(reading, 50*time.Millisecond, func() { // ends with reading only
-		etcdUp, kafkaUp = etcdUp || client.Link().Up, kafkaUp || f.topic.Link().Up
-		if o := f.store.Fleet(store.Query{}).Overview; o.Revision != 0 && kafkaUp && allHeard(f.store) {
-			stop()
+	deadline, least := time.Now().Add(patience), time.Time{}
+	looking, enough := context.WithCancel(ctx)
+	defer enough()
+	_ = every(looking, 50*time.Millisecond, func() { // ends with looking only
+		now := time.Now()
+		etcdUp = etcdUp || client.Link().Up
+		if !kafkaUp && f.topic.Link().Up {
+			kafkaUp, least = true, now.Add(summaryWait)
+			if deadline.Before(least) {
+				deadline = least
+			}
+		}
+		o := f.store.Fleet(store.Query{}).Overview
+		living, others := unheard(f.store)
+		if now.After(deadline) || o.Revision != 0 && kafkaUp && living == 0 && (others == 0 || now.After(least)) {
+			enough()
 		}
 	})
 	etcd, kafka := client.Link(), f.topic.Link()
+	f.store.DoubtUnheard()
 	view := f.store.Fleet(store.Query{Filter: filter, Count: math.MaxInt32})
 	stop()
 	wg.Wait()
@@ -73,22 +87,38 @@ func (a *app) status(ctx context.Context, s *settings, client *etcdcfg.Client, f
 	}
 	var away []error
 	if !etcdUp {
-		away = append(away, fmt.Errorf("etcd %s: %s", strings.Join(s.EtcdAddrs, ", "), etcd.Error))
+		away = append(away, fmt.Errorf("etcd: %s", naming(s.EtcdAddrs, etcd.Error)))
 	}
 	if !kafkaUp {
-		away = append(away, fmt.Errorf("kafka %s: %s", strings.Join(s.KafkaAddrs, ", "), kafka.Error))
+		away = append(away, fmt.Errorf("kafka: %s", naming(s.KafkaAddrs, kafka.Error)))
 	}
 	return errors.Join(away...)
 }
 
-// allHeard tells whether every host with a live key has told its status.
-func allHeard(st *store.Store) bool {
-	for _, r := range st.Fleet(store.Query{Count: math.MaxInt32}).Rows {
-		if r.Live != nil && (!r.HasStatus || r.Stale) {
-			return false
+// naming puts the addresses before what is wrong with them, unless that names them all.
+func naming(addrs []string, why string) string {
+	for _, addr := range addrs {
+		if !strings.Contains(why, addr) {
+			return strings.Join(addrs, ", ") + ": " + why
 		}
 	}
-	return true
+	return why
+}
+
+// unheard counts the hosts that have not told their status since this process reads: those
+// with a live key, and those of which only an older status is there. An agent that is cut
+// off from etcd is one of these.
+func unheard(st *store.Store) (living, others int) {
+	for _, r := range st.Fleet(store.Query{Count: math.MaxInt32}).Rows {
+		switch {
+		case r.Heard:
+		case r.Live != nil:
+			living++
+		case r.HasStatus:
+			others++
+		}
+	}
+	return living, others
 }
 
 // hostOut is one host as status --json writes it. Counts and rates are those of its
@@ -143,7 +173,7 @@ func (a *app) writeHosts(rows []store.HostRow) error {
 }
 
 func writeHost(w io.Writer, r *store.HostRow) {
-	host, problem := termsafe.Clean(r.Host), termsafe.Clean(r.Problem)
+	host, problem := termsafe.Clean(r.Host), termsafe.Line(r.Problem)
 	if !r.HasStatus {
 		fmt.Fprintf(w, "%s\t%s\t-\t-\t-\t-\t-\t%s\t-\t%s\n", host, r.State, configWord(r.Config), problem)
 		return

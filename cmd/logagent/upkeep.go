@@ -20,11 +20,7 @@ func (c *checkup) upkeep(ctx context.Context) {
 	s := &c.settings
 	ctx, cancel := context.WithTimeout(ctx, s.EtcdTimeout)
 	defer cancel()
-	client, err := clientv3.New(clientv3.Config{
-		Endpoints: s.EtcdAddrs, DialTimeout: s.EtcdTimeout, TLS: s.EtcdTLS,
-		Username: s.EtcdUser, Password: string(s.EtcdPassword), Context: ctx,
-		Logger: zap.NewNop(), DialOptions: []grpc.DialOption{grpc.WithUserAgent("logagent check")},
-	})
+	client, err := s.plainEtcd(ctx)
 	if err != nil {
 		return
 	}
@@ -51,6 +47,29 @@ func (c *checkup) upkeep(ctx context.Context) {
 		c.add(findingWarning, "etcd", "start etcd with --auto-compaction-retention, for example 1h",
 			"keeps all its %d revisions: it was never compacted, and its quota fills up", got.Header.Revision)
 	}
+}
+
+// plainEtcd is a connection for one question that etcdcfg has no word for. It ends with ctx,
+// and with Close.
+func (s *settings) plainEtcd(ctx context.Context) (*clientv3.Client, error) {
+	return clientv3.New(clientv3.Config{
+		Endpoints: s.EtcdAddrs, DialTimeout: s.EtcdTimeout, TLS: s.EtcdTLS,
+		Username: s.EtcdUser, Password: string(s.EtcdPassword), Context: ctx,
+		Logger: zap.NewNop(), DialOptions: []grpc.DialOption{grpc.WithUserAgent("logagent")},
+	})
+}
+
+// lacks tells whether etcd answers that it has no such key.
+func (s *settings) lacks(ctx context.Context, key string) bool {
+	ctx, cancel := context.WithTimeout(ctx, s.EtcdTimeout)
+	defer cancel()
+	client, err := s.plainEtcd(ctx)
+	if err != nil {
+		return false
+	}
+	defer client.Close()
+	got, err := client.Get(ctx, key, clientv3.WithCountOnly())
+	return err == nil && got.Count == 0
 }
 
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }

@@ -6,7 +6,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+
+	"logagent/agent"
+	"logagent/ui/store"
 )
 
 func TestConfigVerbsReadAndWriteDocuments(t *testing.T) {
@@ -25,6 +29,17 @@ func TestConfigVerbsReadAndWriteDocuments(t *testing.T) {
 	want(exitFailed, "/logagent/web-1/logconfig", "config", "get")
 	want(exitFailed, "has no document", "config", "set", "web-1", "nginx", "send_rate=1")
 	want(exitDone, "saved /logagent/web-1/logconfig", "config", "set", "web-1", file)
+	want(exitDone, "no agent named web-1 is running now", "config", "set", "web-1", file)
+	want(exitDone, "no agent named web-1 is running now", "config", "set", "web-1", "nginx", "send_rate=5000")
+	if _, _, stderr := runBinary(t, p.dir, "config", "set", "10.9.8.7", file); stderr != "" {
+		t.Errorf("an address is no agent's name: %s", stderr)
+	}
+	if _, err := p.etcd.Client().Put(t.Context(), "/logagent.live/web-1", "{}"); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := runBinary(t, p.dir, "config", "set", "web-1", file); code != exitDone || stderr != "" {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
 	if got := want(exitDone, "", "config", "get"); got != document+"\n" {
 		t.Errorf("want the document as it was written, got %s", got)
 	}
@@ -60,6 +75,16 @@ func TestVerbsSayThatEtcdIsAway(t *testing.T) {
 		}
 		if strings.Count(stderr, "\n") > 2 {
 			t.Errorf("%q: stderr holds more than the error: %s", args, stderr)
+		}
+		for line := range strings.Lines(stdout + stderr) {
+			if strings.Count(line, "127.0.0.1:1") > 1 {
+				t.Errorf("%q: the address twice: %s", args, line)
+			}
+		}
+		for line := range strings.Lines(stderr) {
+			if !strings.HasPrefix(line, "logagent: ") {
+				t.Errorf("%q: want every line to say who speaks: %s", args, line)
+			}
 		}
 	}
 }
@@ -101,17 +126,42 @@ func TestCheckTellsWhatIsUsable(t *testing.T) {
 		good, p.dir+"/in/*.log", p.dir+"/in/none.log", p.dir+"/none/**/*.log"))
 	got = findings(exitDone)
 	is(got["document"], findingOK, "entries 4")
+	is(got["topic"], findingWarning, "t does not exist yet")
+	if topics := p.kafka.Cluster().TopicInfo("t"); topics != nil {
+		t.Error("check has created a topic")
+	}
+	if err := p.kafka.CreateTopic("t", 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	is(findings(exitDone)["topic"], findingOK, "t exists")
 	is(got["path"], findingOK, "a.log (a)")
 	is(got["path"], findingOK, "matches files: 1")
 	is(got["path"], findingWarning, "does not exist yet")
 	is(got["path"], findingWarning, "matches nothing yet")
+
+	ownOnly := fmt.Sprintf(`[{"service":"a","log_path":%q,"topic":"t"},{"service":"b","log_path":%q,"topic":"t"}]`,
+		p.dir+"/log/*.log", filepath.Join(p.dir, daemonLog))
+	p.document(t, "web-1", ownOnly)
+	own := func() {
+		t.Helper()
+		got := findings(exitDone)["path"]
+		if len(got) != 2 {
+			t.Fatalf("want a finding for each entry, got %+v", got)
+		}
+		for _, f := range got {
+			is([]finding{f}, findingWarning, "is the agent's own log")
+		}
+	}
+	own()
 
 	d := start(t, p.dir, "--daemon")
 	eventually(t, "the agent answers", func() bool {
 		_, stdout, _ := runBinary(t, p.dir, "check")
 		return strings.Contains(stdout, "an agent is running")
 	})
-	is(findings(exitDone)["path"], findingOK, "a.log (a)")
+	own()
+	p.document(t, "web-1", entry(good, "t"))
+	is(findings(exitDone)["path"], findingOK, "a.log (svc)")
 	eventually(t, "the agent tells of the file", func() bool {
 		code, stdout, _ := runBinary(t, p.dir, "check", "--file", "in/a.log")
 		return code == exitDone && strings.Contains(stdout, "caught up")
@@ -171,6 +221,34 @@ func TestStatusTellsOfEveryHost(t *testing.T) {
 	if code != exitDone || !strings.HasPrefix(stdout, "HOST") || !strings.Contains(stdout, "web-1") {
 		t.Errorf("exit %d: %s", code, stdout)
 	}
+
+	d.signal(t, syscall.SIGKILL)
+	d.exit(t)
+	h := status()["web-1"]
+	if !h.Stale || h.State != agent.StateUnknown || h.AgeSeconds == nil || *h.AgeSeconds < 1 || h.Files != 1 {
+		t.Errorf("want a killed agent stale, with its last numbers and their age, got %+v", h)
+	}
+	code, stdout, _ = runBinary(t, p.dir, "status")
+	if code != exitDone || !strings.Contains(stdout, "no status for") || strings.Contains(stdout, "clock is") {
+		t.Errorf("exit %d: %s", code, stdout)
+	}
+}
+
+func TestStatusHearsAnAgentThatEtcdDoesNotKnowOf(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	path := writeFile(t, filepath.Join(p.dir, "in", "a.log"), "one\n")
+	p.document(t, "web-1", entry(path, "lines"))
+	d := start(t, p.dir, "--daemon")
+	p.arrived(t, "lines", 1)
+	eventually(t, "the host lives by what it says, without a live key", func() bool {
+		if _, err := p.etcd.Client().Delete(t.Context(), "/logagent.live/web-1"); err != nil {
+			t.Fatal(err)
+		}
+		_, stdout, _ := runBinary(t, p.dir, "status", "--json")
+		var hosts []hostOut
+		return json.Unmarshal([]byte(stdout), &hosts) == nil && len(hosts) == 1 && hosts[0].AgeSeconds != nil && !hosts[0].Stale
+	})
 	d.stop(t)
 }
 
@@ -196,5 +274,14 @@ func TestCheckWarnsOfAnEtcdThatIsNeverCompacted(t *testing.T) {
 	code, stdout, _ := runBinary(t, p.dir, "check")
 	if code != exitDone || !strings.Contains(stdout, "never compacted") || !strings.Contains(stdout, "--auto-compaction-retention") {
 		t.Errorf("exit %d:\n%s", code, stdout)
+	}
+}
+
+func TestAProblemOfSeveralLinesIsOneLineOfStatus(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	writeHost(&b, &store.HostRow{Host: "web-1", State: agent.StateFailing, Problem: "config rev 2 refused: entry 1: no\nentry 2: no"})
+	if got := b.String(); !strings.Contains(got, "entry 1: no; entry 2: no\n") || strings.Contains(got, "␊") {
+		t.Errorf("want one line with ; between, got %q", got)
 	}
 }

@@ -27,8 +27,7 @@ type source struct {
 	path  string
 	write scribe
 	wave  wave
-	after time.Duration // the log first appears this long after the start
-	keep  int           // rotated files kept; 0 means keptFiles
+	keep  int // rotated files kept; 0 means keptFiles
 	seed  [2]uint64
 }
 
@@ -40,7 +39,7 @@ const (
 
 // Hosts returns three hosts whose logs live in a folder each under dir, which must be
 // absolute. The same seed gives the same lines but for their times. Nothing is written
-// before Run.
+// before Create and Run.
 //
 // The access log of web-01 gets half as much again as its entry may send, so its lag
 // grows until the rate is raised above some 1100 lines per second.
@@ -70,7 +69,7 @@ func Hosts(dir string, seed uint64) []*Host {
 	db.add(dir, "auth/auth.log", agent.Service{Service: "auth", Topic: "audit", SendRate: 100},
 		source{write: authLine, wave: wave{mean: 6, swell: 0.6}})
 	db.add(dir, "backup/backup.log", agent.Service{Service: "backup", Topic: "backup"},
-		source{write: backupLine, wave: wave{mean: 2, swell: 0.3}, after: 25 * time.Second})
+		source{write: backupLine, wave: wave{mean: 2, swell: 0.3}})
 
 	hosts := []*Host{web, api, db}
 	for h, host := range hosts {
@@ -107,6 +106,21 @@ func (h *Host) Document() []byte {
 	return append(b, '\n')
 }
 
+// Create makes the logs that do not exist yet, empty: an agent that starts before Run finds
+// them all.
+func (h *Host) Create() error {
+	for i := range h.logs {
+		file, err := openRotating(h.logs[i].path, logBytes, h.logs[i].keep)
+		if err == nil {
+			err = file.Close()
+		}
+		if err != nil {
+			return fmt.Errorf("host %s: %w", h.ID, err)
+		}
+	}
+	return nil
+}
+
 // Run writes the host's logs until ctx ends, then returns nil. A log that can't be
 // written ends the others too.
 func (h *Host) Run(ctx context.Context) error {
@@ -126,13 +140,6 @@ func (h *Host) Run(ctx context.Context) error {
 }
 
 func (s *source) run(ctx context.Context) error {
-	if s.after > 0 {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(s.after):
-		}
-	}
 	file, err := openRotating(s.path, logBytes, s.keep)
 	if err != nil {
 		return err

@@ -77,9 +77,6 @@ func TestDemoLogsComeToLife(t *testing.T) {
 	}
 	for _, h := range hosts {
 		for _, l := range h.logs {
-			if l.after > 0 {
-				continue
-			}
 			eventually(t, l.path+" is written", func() bool {
 				info, err := os.Stat(l.path)
 				return err == nil && info.Size() > 0
@@ -90,6 +87,22 @@ func TestDemoLogsComeToLife(t *testing.T) {
 	for range hosts {
 		if err := <-ended; err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+func TestEveryDemoLogExistsBeforeItIsWritten(t *testing.T) {
+	t.Parallel()
+	for _, h := range Hosts(t.TempDir(), 1) {
+		for range 2 { // what exists stays
+			if err := h.Create(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, l := range h.logs {
+			if info, err := os.Stat(l.path); err != nil || info.Size() != 0 {
+				t.Errorf("want %s empty, got %v", l.path, err)
+			}
 		}
 	}
 }

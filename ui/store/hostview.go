@@ -48,7 +48,7 @@ func (s *Store) Host(name string, q Query) HostView {
 	if h.detail != nil {
 		v.Detail, v.DetailAge = h.detail, max(now.Sub(h.detailAt), 0)
 	}
-	rows := h.fileRows(now.Sub(h.detailAt) > s.stale)
+	rows := h.fileRows(v.Row.Stale || now.Sub(h.detailAt) > s.stale)
 	v.Total = len(rows)
 	if q.Keep == nil {
 		rows = slices.DeleteFunc(rows, func(r FileRow) bool {

@@ -74,7 +74,7 @@ func (h *host) documents() []agent.DocumentStatus {
 // refresh makes the row of h again where something changed or it has become stale.
 func (s *Store) refresh(h *host, now time.Time) {
 	at := h.statusAt()
-	stale := h.best != sourceNone && now.Sub(at) > s.stale
+	stale := h.best != sourceNone && (now.Sub(at) > s.stale || s.doubt && !h.heard)
 	if !h.dirty && stale == h.row.Stale {
 		return
 	}
@@ -85,7 +85,7 @@ func (s *Store) refresh(h *host, now time.Time) {
 	}
 	h.dirty = false
 	r := HostRow{Host: h.name, Live: h.live, Entries: h.entries,
-		HasStatus: h.best != sourceNone, Stale: stale}
+		HasStatus: h.best != sourceNone, Heard: h.heard, Stale: stale}
 	switch h.best {
 	case sourceSummary:
 		r.fromSummary(h.sum, &h.slope)

@@ -46,7 +46,8 @@ type HostRow struct {
 	State agent.State
 
 	HasStatus bool          // any status ever arrived
-	Stale     bool          // the newest is older than Options.StaleAfter
+	Heard     bool          // one arrived as it was made; else what there is stood in the topic before
+	Stale     bool          // the newest is older than Options.StaleAfter, or unheard and doubted
 	Age       time.Duration // of the newest status; set in a View
 	Live      *agent.Live   // nil: no live key
 

@@ -32,6 +32,7 @@ type Store struct {
 	kafka    link
 	revision int64
 	synced   bool
+	doubt    bool // DoubtUnheard was called
 	fleet    fleetSeries
 }
 
@@ -69,8 +70,8 @@ type host struct {
 	sumAt    time.Time // when it was made, on the store's clock
 	detail   *agent.Status
 	detailAt time.Time
-	arrived  time.Time     // when the newest of them was received
-	skew     time.Duration // how far the host's clock is ahead, as far as can be seen
+	heard    bool          // a status was received as it was made: the host lived since the store was made
+	skew     time.Duration // how far the host's clock is ahead, as the last status so received tells
 
 	running map[string]revisionAt // by document key; "" is the host id's own key
 	slope   slope
@@ -210,8 +211,8 @@ func (s *Store) SetSummary(name string, m agent.Summary, age time.Duration) {
 	if !h.newerThanDetail(&m) {
 		return
 	}
-	h.sum, h.sumAt, h.arrived, h.dirty = &m, at, now, true
-	h.skew = m.At().Sub(at)
+	h.sum, h.sumAt, h.dirty = &m, at, true
+	h.hear(m.At(), at, age)
 	if d := h.detail; d == nil || m.StateID != d.StateID || m.Boot != d.Boot || m.Seq != d.Seq {
 		h.best = sourceSummary // else the detail is the same status and says more
 	}
@@ -224,6 +225,22 @@ func (h *host) newerThanDetail(m *agent.Summary) bool {
 	d := h.detail
 	return d == nil || m.StateID == d.StateID && m.Boot == d.Boot && m.Seq == d.Seq ||
 		newer(m.StateID, m.Boot, m.Seq, d.StateID, d.Boot, d.Seq)
+}
+
+// hear notes what only a status tells that was received as it was made. How old one from
+// the past is, is a guess, so it says nothing about clocks.
+func (h *host) hear(made, at time.Time, age time.Duration) {
+	if age <= 0 {
+		h.heard, h.skew = true, made.Sub(at)
+	}
+}
+
+// DoubtUnheard says that every living agent has had the time to report: from now on a host
+// of which there is only a status from the past is stale, however young that seems.
+func (s *Store) DoubtUnheard() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.doubt = true
 }
 
 // SetDetail takes a whole status that was made age ago. It is kept, not copied.
@@ -247,7 +264,8 @@ func (s *Store) SetDetail(st agent.Status, age time.Duration) {
 		}
 		h.ring.add(at, st.Totals.InLinesPerSec, st.Totals.OutLinesPerSec, float64(st.Totals.LagBytes))
 		h.slope.add(at, float64(st.Totals.LagBytes))
-		h.best, h.arrived, h.skew = sourceDetail, now, st.At.Sub(at)
+		h.best = sourceDetail
+		h.hear(st.At, at, age)
 	}
 	h.detail, h.detailAt, h.dirty = &st, at, true
 	h.stirred = h.stirred || h.doc == nil
