@@ -8,7 +8,7 @@ PKGS      := ./...
 TESTFLAGS ?=
 SOAK      ?= 10m
 
-.PHONY: build demo test check lint race fuzz bench screenshots clean
+.PHONY: build demo test check lint race fuzz soak bench screenshots clean
 
 build: ## the one binary
 	$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/logagent
@@ -37,6 +37,9 @@ fuzz: ## every fuzz target for FUZZTIME each
 	  for t in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 	    echo "$$pkg $$t"; $(GO) test -run '^$$' -fuzz "^$$t$$" -fuzztime $(or $(FUZZTIME),10s) $$pkg; \
 	  done; done
+
+soak: ## random programs of writers, rotation and operators against the agent for SOAK
+	LOGAGENT_SOAK=$(SOAK) $(GO) test ./agent -run TestSoak -v -timeout 0
 
 bench: build ## whole-process figures beside nxadm/tail + AsyncProducer
 	$(GO) build -o bin/bench ./cmd/bench

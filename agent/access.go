@@ -16,11 +16,13 @@ import (
 type access struct {
 	allow  []string // globs; empty: everything
 	refuse []string // absolute paths of files and folders, links resolved
+	logs   []string // those of them that are log files: their rotated files stand beside them
 }
 
 var errNotAllowed = errors.New("not allowed")
 
-func newAccess(allow, refuse []string) (access, error) {
+// newAccess checks allow; state is the agent's folder, and logs are its own log files.
+func newAccess(allow []string, state string, logs []string) (access, error) {
 	a := access{allow: slices.Clone(allow)}
 	for _, g := range allow {
 		if !filepath.IsAbs(g) || !doublestar.ValidatePattern(g) {
@@ -32,15 +34,19 @@ func newAccess(allow, refuse []string) (access, error) {
 			a.allow = append(a.allow, filepath.Join(real, rest))
 		}
 	}
-	for _, r := range refuse {
+	for i, r := range append([]string{state}, logs...) {
 		abs, err := filepath.Abs(r)
 		if err != nil {
 			return a, fmt.Errorf("refused path %q: %w", r, err)
 		}
+		names := []string{abs}
 		if real, err := filepath.EvalSymlinks(abs); err == nil && real != abs {
-			a.refuse = append(a.refuse, real)
+			names = append(names, real)
 		}
-		a.refuse = append(a.refuse, abs)
+		a.refuse = append(a.refuse, names...)
+		if i > 0 {
+			a.logs = append(a.logs, names...)
+		}
 	}
 	return a, nil
 }
@@ -49,8 +55,9 @@ func newAccess(allow, refuse []string) (access, error) {
 // or state.
 func (a *access) own(p string) bool {
 	return slices.ContainsFunc(a.refuse, func(r string) bool {
-		return p == r || strings.HasPrefix(p, r+"/") || filepath.Ext(r) == ".log" &&
-			filepath.Dir(p) == filepath.Dir(r) && strings.HasPrefix(filepath.Base(p), logStem(r))
+		return p == r || strings.HasPrefix(p, r+"/")
+	}) || slices.ContainsFunc(a.logs, func(r string) bool {
+		return filepath.Dir(p) == filepath.Dir(r) && strings.HasPrefix(filepath.Base(p), logStem(r))
 	})
 }
 
@@ -72,7 +79,7 @@ func (a *access) path(p string) error {
 
 // logStem is what the names of a rotated log begin with: logagent- for logagent.log.
 func logStem(p string) string {
-	return strings.TrimSuffix(filepath.Base(p), ".log") + "-"
+	return strings.TrimSuffix(filepath.Base(p), filepath.Ext(p)) + "-"
 }
 
 // file checks an open file by the path it really has: a symbolic link must not lead out

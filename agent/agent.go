@@ -27,7 +27,7 @@ type Options struct {
 	InFlightBytes int64 // bound on everything sent and not acknowledged; 0 means 64 MiB
 
 	Allow  []string // globs of the files that may be read; empty means all
-	Refuse []string // folders and files that are never read: the agent's own log and state
+	Refuse []string // log files that are never read, nor their rotated ones: the agent's own; StateDir never is
 
 	EtcdLink func() LinkStatus // tells Status how etcd is doing; may be nil
 }
@@ -85,7 +85,7 @@ func New(o Options) (*Agent, error) {
 	if opt.MaxLineBytes < 16 || opt.MaxLineBytes > opt.InFlightBytes/4 {
 		return nil, fmt.Errorf("agent: MaxLineBytes is %d; between 16 and a quarter of InFlightBytes (%d) would be right", opt.MaxLineBytes, opt.InFlightBytes/4)
 	}
-	acc, err := newAccess(opt.Allow, append([]string{opt.StateDir}, opt.Refuse...))
+	acc, err := newAccess(opt.Allow, opt.StateDir, opt.Refuse)
 	if err != nil {
 		return nil, err
 	}

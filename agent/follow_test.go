@@ -486,23 +486,6 @@ func TestFileOfTwoEntriesBelongsToTheLiteralOne(t *testing.T) {
 	})
 }
 
-func TestUnreadableFileStopsNothingElse(t *testing.T) {
-	if os.Getuid() == 0 {
-		t.Skip("root reads everything; the folder case below covers the path")
-	}
-	t.Parallel()
-	r := newRig(t)
-	r.write("a.log", lines("a", 0, 10))
-	os.Chmod(r.path("a.log"), 0)
-	r.write("b.log", lines("b", 0, 10))
-	r.start()
-	r.apply(r.svc("a.log"), r.svc("b.log"))
-	r.expect("t", lines("b", 0, 10))
-	r.cause("a.log", "unreadable (permission denied)")
-	os.Chmod(r.path("a.log"), 0o644)
-	r.expect("t", lines("b", 0, 10)+lines("a", 0, 10))
-}
-
 func TestPathThatIsAFolderOrHasNoFolderIsSaidAndCured(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -18,6 +18,9 @@ type stateLock struct {
 	f *os.File
 }
 
+// ErrStateHeld is returned by New where another agent holds the state folder.
+var ErrStateHeld = errors.New("held by another agent")
+
 func lockState(dir string) (*stateLock, error) {
 	name := filepath.Join(dir, "lock")
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
@@ -29,7 +32,7 @@ func lockState(dir string) (*stateLock, error) {
 		b := make([]byte, 200)
 		n, _ := f.Read(b)
 		f.Close()
-		return nil, fmt.Errorf("state folder %s is held by another agent: %s; give this one a state_dir of its own or stop the other", dir, strings.TrimSpace(string(b[:n])))
+		return nil, fmt.Errorf("state folder %s is %w: %s; give this one a state_dir of its own or stop the other", dir, ErrStateHeld, strings.TrimSpace(string(b[:n])))
 	}
 	if err != nil {
 		f.Close()

@@ -377,3 +377,25 @@ func (s *countingSink) Send(b *Batch) {
 func (s *countingSink) Recall(string)           {}
 func (s *countingSink) Topic(string) TopicState { return TopicState{} }
 func (s *countingSink) Link() LinkStatus        { return LinkStatus{Up: true} }
+
+func TestOwnLogsAndStateAreRefused(t *testing.T) {
+	t.Parallel()
+	a, err := newAccess([]string{"/var/**", "/srv/**"}, "/var/lib/logagent", []string{"/var/log/logagent.log", "/srv/agentlog"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]bool{
+		"/var/log/logagent.log":                     false,
+		"/var/log/logagent-2026-11-22T10-00-00.log": false, // rotated
+		"/srv/agentlog":                             false,
+		"/srv/agentlog-2026-11-22":                  false,
+		"/var/lib/logagent/checkpoint":              false,
+		"/var/lib/logagent-other/app.log":           true,
+		"/var/log/logagents.log":                    true,
+		"/home/x.log":                               false, // outside what is allowed
+	} {
+		if got := a.path(path) == nil; got != want {
+			t.Errorf("%s allowed: %v, want %v", path, got, want)
+		}
+	}
+}

@@ -84,7 +84,7 @@ func bindings() []binding {
 	moves := []scope{onFleet, onHost, onHelp, inChoice}
 	return []binding{
 		{actOpen, []string{"enter"}, "open", "open the host", []scope{onFleet}, ""},
-		{actBack, []string{"esc"}, "back", "put a rate back while it is tuned; clear the filter; else back", pages, ""},
+		{actBack, []string{"esc"}, "back", "clear the filter; put back a rate that was just changed here; else back", pages, ""},
 		{actFilter, []string{"/"}, "filter", "filter rows: nginx  lag>1GB  behind>5m  state!=ok  rate<100  service=ngi*  !word", lists, ""},
 		{actSort, []string{"s"}, "sort", "sort by the next column", lists, ""},
 		{actReverse, []string{"S"}, "", "turn the order around", lists, ""},

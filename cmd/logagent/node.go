@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,7 +79,7 @@ const (
 func takeState(o agent.Options) (*agent.Agent, error) {
 	for began := time.Now(); ; time.Sleep(stateRetry) {
 		made, err := agent.New(o)
-		if err == nil || !strings.Contains(err.Error(), "is held by another agent") || time.Since(began) > stateWait {
+		if err == nil || !errors.Is(err, agent.ErrStateHeld) || time.Since(began) > stateWait {
 			return made, err
 		}
 	}
