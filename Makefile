@@ -5,6 +5,7 @@ BIN       := bin/logagent
 VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS   := -X main.version=$(VERSION)
 PKGS      := ./...
+FUZZPKGS  ?= $(PKGS)
 TESTFLAGS ?=
 SOAK      ?= 10m
 
@@ -33,7 +34,7 @@ race: ## every test under the race detector
 
 # go test fuzzes one target at a time.
 fuzz: ## every fuzz target for FUZZTIME each
-	@set -e; for pkg in $$($(GO) list $(PKGS)); do \
+	@set -e; for pkg in $$($(GO) list $(FUZZPKGS)); do \
 	  for t in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 	    echo "$$pkg $$t"; $(GO) test -run '^$$' -fuzz "^$$t$$" -fuzztime $(or $(FUZZTIME),10s) $$pkg; \
 	  done; done
