@@ -267,15 +267,10 @@ func (l *loop) takeCopy(old *incarnation, not fileID, now time.Time) bool {
 		}
 		in.win.owner = in
 		in.sizes = old.sizes
-		in.synced()
+		l.hold(in)
 		if in.win.failedAny && in.win.unresolved == 0 {
 			in.rewind()
 		}
-		l.held[st.id] = append(l.held[st.id], in)
-		l.reg.hold(fileKey{src.entry.svc.LogPath, st.id})
-		l.saver.put(in)
-		l.saver.now = true
-		in.savedSeq = l.saver.nextSeq()
 		src.rotated = append(src.rotated, in)
 		l.a.log.Info("reading on in the copy", "path", src.path, "file", name, "from", in.pos, "size", st.size)
 		l.push(in)

@@ -199,16 +199,27 @@ func (l *loop) open(src *source, f *os.File, st stat, name string, now time.Time
 	if in.win.committed == 0 {
 		in.win.committed, in.win.committedAnchor = in.pos, in.anchor
 	}
-	in.synced()
 	in.sizes.note(now, st.size)
-	l.held[st.id] = append(l.held[st.id], in)
-	l.reg.hold(fileKey{e.svc.LogPath, st.id})
+	l.hold(in)
+	l.a.log.Info("following", "path", src.path, "file", name, "service", e.svc.Service, "from", in.pos, "size", st.size, "inode", st.id.Ino)
+	return in, nil
+}
+
+// hold takes an incarnation among the open ones.
+func (l *loop) hold(in *incarnation) {
+	in.synced()
+	l.held[in.id] = append(l.held[in.id], in)
+	l.reg.hold(fileKey{in.src.entry.svc.LogPath, in.id})
+	l.nudges.add(in)
+	l.saveFirst(in)
+}
+
+// saveFirst has the position where an incarnation begins saved before its first line is
+// sent.
+func (l *loop) saveFirst(in *incarnation) {
 	l.saver.put(in)
 	l.saver.now = true
 	in.savedSeq = l.saver.nextSeq()
-	l.nudges.add(in)
-	l.a.log.Info("following", "path", src.path, "file", name, "service", e.svc.Service, "from", in.pos, "size", st.size, "inode", st.id.Ino)
-	return in, nil
 }
 
 // handover is how long after its removal an entry's positions are taken over by another

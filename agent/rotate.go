@@ -167,8 +167,6 @@ func (l *loop) truncated(in *incarnation, now time.Time) {
 	in.restart()
 	in.seen.size = 0
 	in.sizes.known = true
-	l.saver.put(in)
-	l.saver.now = true
-	in.savedSeq = l.saver.nextSeq()
+	l.saveFirst(in)
 	l.push(in)
 }

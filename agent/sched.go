@@ -235,7 +235,9 @@ func (l *loop) read(t *turn, o outcome) {
 	in.again = false
 	if e.stopped() || in.win.failedAny {
 		// A new order of things waits: what was just read is read again under it. What
-		// needed no sending, or was acknowledged before, stays done.
+		// needed no sending, or was acknowledged before, stays done. Whether this was the
+		// end of the file is seen again then, too.
+		in.more = true
 		if o.batch != nil {
 			l.pool.put(o.buf)
 			in.win.failedAny = true

@@ -118,3 +118,36 @@ func TestSkippedStretchOfADiscardedTurnStaysDone(t *testing.T) {
 		t.Error("an acknowledged stretch is forgotten: it would be sent twice")
 	}
 }
+
+func TestRotatedFileWhoseLastTurnFellIntoAChangeHoldsUpNoNewerOne(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.log")
+	svc := Service{Service: "s", LogPath: path, Topic: "t1", StartAt: StartBeginning}
+	l, e := standing(t, &svc)
+	old := held(t, l, e, path)
+	src := old.src
+	now := time.Now()
+	l.rotate(src, now)
+	l.ready, old.queued = nil, false
+	newer := held(t, l, e, filepath.Join(dir, "b.log"))
+	newer.src, src.active = src, newer
+	delete(e.sources, filepath.Join(dir, "b.log"))
+
+	old.busy = true // the turn that reads to the end
+	l.idleReaders--
+	changed := svc
+	changed.Topic = "t2"
+	l.change(e, &changed, now)
+	l.read(&turn{in: old, svc: &svc}, outcome{in: old, st: old.seen, eof: true})
+	for range 3 { // turns by hand until nothing moves any more
+		l.dispatch(now)
+		for len(l.turns) > 0 {
+			tn := <-l.turns
+			l.read(&tn, tn.run(&l.pool))
+			l.mailIn()
+		}
+	}
+	if !old.drained || newer.wait == waitOlder {
+		t.Errorf("drained %v, the newer file waits for %s", old.drained, newer.wait)
+	}
+}
