@@ -90,10 +90,9 @@ func (l *loop) admit(in *incarnation, now time.Time) (turn, bool) {
 			e.wakeAt = now.Add(wait)
 			return park(waitThrottle)
 		}
-		if len(e.waiting) > 0 { // what a late wake-up saved up is shared, too
-			lines = e.throttle.quantum
-		}
-		t.lines = min(lines, maxBatchLines)
+		// No more than the quantum, whatever a late wake-up saved up: the rest is for
+		// those whose turn comes next.
+		t.lines = min(lines, e.throttle.quantum, maxBatchLines)
 		e.turnOut = true
 	}
 	l.budget.take(e.svc.Topic, grant)
