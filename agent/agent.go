@@ -26,6 +26,12 @@ type Options struct {
 	MaxLineBytes  int64 // longer lines follow the entry's oversize; 0 means 1,000,000
 	InFlightBytes int64 // bound on everything sent and not acknowledged; 0 means 64 MiB
 
+	// What deleted files may keep of the disk while they are read: above DeletedMaxBytes in
+	// all (0: no bound), or where a file system has less than DeletedMinFree percent free (0:
+	// never), the oldest of them are given up and what they held unread is counted as lost.
+	DeletedMaxBytes int64
+	DeletedMinFree  int
+
 	Allow  []string // globs of the files that may be read; empty means all
 	Refuse []string // log files that are never read, nor their rotated ones: the agent's own; StateDir never is
 

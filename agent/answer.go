@@ -111,8 +111,11 @@ func (l *loop) believes(path string) Answer {
 	for k := range l.saver.byPath[path] {
 		if r := l.saver.files[k]; !open[k] {
 			state := "known"
-			if r.Done {
+			switch {
+			case r.Done:
 				state = "done"
+			case r.Gone:
+				state = "truncated"
 			}
 			ans.Held = append(ans.Held, Incarnation{Path: path, Device: r.Dev, Inode: r.Ino, Generation: r.Gen, Committed: r.Committed, State: state})
 		}

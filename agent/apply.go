@@ -88,9 +88,7 @@ func (l *loop) add(svc *Service, now time.Time) {
 		e.first = true
 	}
 	if !isGlob(svc.LogPath) {
-		src := &source{entry: e, path: svc.LogPath}
-		src.meter.start(now)
-		e.sources[svc.LogPath] = src
+		e.source(svc.LogPath, now)
 	}
 	l.entries[svc.LogPath] = e
 	l.a.log.Info("entry added", "service", svc.Service, "log_path", svc.LogPath, "topic", svc.Topic, "send_rate", svc.SendRate, "first", e.first)
@@ -167,7 +165,13 @@ func (l *loop) closeSource(s *source, now time.Time) {
 		c.file.Close()
 		l.reg.forget(fileKey{s.entry.svc.LogPath, c.st.id})
 	}
-	s.candidates = nil
+	for _, o := range s.orphans {
+		if o.copied != nil {
+			o.copied.file.Close()
+			l.reg.forget(fileKey{s.entry.svc.LogPath, o.copied.st.id})
+		}
+	}
+	s.candidates, s.orphans = nil, nil
 }
 
 // lapse closes a source whose path its entry no longer means, once nothing is in flight.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,15 +19,17 @@ import (
 // nothing else may.
 type chaos struct {
 	*rig
-	rng     *rand.Rand
-	path    string
-	n       int      // lines written
-	want    []string // whole lines, in the order of writing
-	open    string   // begun and not ended
-	rotated int
-	crashed bool
-	svc     agent.Service
-	steps   []string // for the report
+	rng        *rand.Rand
+	path       string
+	n          int      // lines written
+	want       []string // whole lines, in the order of writing
+	open       string   // begun and not ended
+	rotated    int
+	crashed    bool
+	compressed map[int]bool
+	deleted    bool // a file was deleted that may not be read to its end: it must not be closed
+	svc        agent.Service
+	steps      []string // for the report
 }
 
 func (c *chaos) say(format string, args ...any) {
@@ -66,7 +69,7 @@ func (c *chaos) end() {
 }
 
 func (c *chaos) step() {
-	switch c.rng.IntN(17) {
+	switch c.rng.IntN(21) {
 	case 0, 1, 2, 3, 4, 5:
 		c.write()
 	case 6, 7:
@@ -106,6 +109,7 @@ func (c *chaos) step() {
 		c.rig.apply(c.svc)
 	case 12:
 		c.say("restart")
+		c.saveDeleted()
 		c.sink.Unblock()
 		c.rig.end()
 		if c.rng.IntN(2) == 0 {
@@ -115,6 +119,7 @@ func (c *chaos) step() {
 		c.rig.apply(c.svc)
 	case 13:
 		c.say("remove and add back")
+		c.saveDeleted()
 		c.rig.apply()
 		c.rig.apply(c.svc)
 	case 14:
@@ -122,6 +127,7 @@ func (c *chaos) step() {
 		c.say("paused %v", c.svc.Paused)
 		c.rig.apply(c.svc)
 	case 15:
+		c.saveDeleted()
 		// What SIGKILL leaves is the state folder as it is at some moment; the agent that
 		// runs on meanwhile is the one whose doings are forgotten.
 		state := ""
@@ -135,6 +141,38 @@ func (c *chaos) step() {
 		c.state, c.crashed = state, true
 		c.start()
 		c.rig.apply(c.svc)
+	case 17, 18:
+		// Any rotated file that is not compressed yet, as rotation with and without delay does.
+		if n := 1 + c.rng.IntN(max(1, c.rotated)); !c.compressed[n] && c.rotated > 0 {
+			c.compressed[n] = true
+			c.say("compress .%d", n)
+			compress(c.t, fmt.Sprintf("%s.%d", c.path, n))
+		}
+	case 19:
+		// Removed under the agent, which reads it from the descriptor it holds.
+		if _, err := os.Stat(c.path); err != nil || c.open != "" {
+			return
+		}
+		c.say("remove")
+		c.held()
+		c.deleted = true
+		os.Remove(c.path)
+		if c.rng.IntN(2) == 0 {
+			c.write()
+		}
+	case 20:
+		// A new file is moved over the path.
+		if _, err := os.Stat(c.path); err != nil || c.open != "" {
+			return
+		}
+		c.say("move a new one over it")
+		c.held()
+		c.deleted = true
+		path := c.path
+		c.path += ".new"
+		c.write()
+		rename(c.t, c.path, path)
+		c.path = path
 	case 16:
 		if c.rng.IntN(2) == 0 {
 			c.say("block")
@@ -146,6 +184,39 @@ func (c *chaos) step() {
 	}
 	// Lets the agent run into the middle of things; decides nothing.
 	time.Sleep(time.Duration(c.rng.IntN(15)) * time.Millisecond)
+}
+
+// saveDeleted lets the agent read deleted files to their end: an agent that is ended
+// before, or an entry that is removed, loses them with their descriptors, and nothing can
+// help that.
+func (c *chaos) saveDeleted() {
+	if !c.deleted {
+		return
+	}
+	c.deleted = false
+	c.sink.Unblock()
+	c.svc.Paused, c.svc.SendRate = false, 0
+	c.rig.apply(c.svc)
+	c.until("deleted files read", func(s agent.Status) bool {
+		var now uint64
+		if info, err := os.Stat(c.path); err == nil {
+			now = info.Sys().(*syscall.Stat_t).Ino
+		}
+		return s.Totals.LagBytes == 0 && s.Process.InFlightBytes == 0 && (now == 0 || s.Files[0].Inode == now)
+	})
+}
+
+// held waits until the agent has the file that stands at the path open, as large as it is:
+// what is removed before it was ever seen is nobody's.
+func (c *chaos) held() {
+	info, err := os.Stat(c.path)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	ino := info.Sys().(*syscall.Stat_t).Ino
+	c.until("held", func(s agent.Status) bool {
+		return len(s.Files) > 0 && s.Files[0].Inode == ino && s.Files[0].SizeBytes == info.Size()
+	})
 }
 
 // check waits for every line and compares.
@@ -181,7 +252,7 @@ func (c *chaos) check() {
 func runChaos(t *testing.T, seed uint64, steps int) {
 	r := newRig(t)
 	r.opt.RotateWait = 200 * time.Millisecond
-	c := &chaos{rig: r, rng: rand.New(rand.NewPCG(seed, 1)), path: filepath.Join(r.dir, "app.log")}
+	c := &chaos{rig: r, rng: rand.New(rand.NewPCG(seed, 1)), path: filepath.Join(r.dir, "app.log"), compressed: make(map[int]bool)}
 	c.svc = r.svc("app.log")
 	r.start()
 	r.apply(c.svc)

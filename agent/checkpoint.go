@@ -57,6 +57,7 @@ type fileRecord struct {
 	Size      int64  `json:"size,omitempty"`    // of a done file
 	Done      bool   `json:"done,omitempty"`    // read to its end; taken up again only if it grows
 	Pending   bool   `json:"pending,omitempty"` // not opened yet: begin after the last line end at or before Committed
+	Gone bool `json:"gone,omitempty"` // truncated: its bytes stand in a copy, if anywhere
 	// Ahead are stretches beyond Committed that are acknowledged already: with several
 	// partitions verdicts arrive out of file order.
 	Ahead  []stretch `json:"ahead,omitempty"`

@@ -1,7 +1,10 @@
 package agent_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -168,4 +171,147 @@ func TestReadErrorAtOpenIsTriedAgain(t *testing.T) {
 	r.apply(agent.Service{Service: "s", LogPath: path, Topic: "t"})
 	r.until("shown", func(s agent.Status) bool { return s.Files[0].State == agent.StateFailing })
 	r.until("tried again", func(agent.Status) bool { return r.a.RetriesAsked(path) })
+}
+
+func TestLinesReadBetweenCopyAndTruncationDoubleNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	r.apply(r.svc("app.log"))
+	want := ""
+	for i := range 4 {
+		tag := string(rune('a' + i))
+		r.write("app.log", lines(tag, 0, 500))
+		b, err := os.ReadFile(r.path("app.log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.write("app.log", lines(tag+"late", 0, 20))
+		want += lines(tag, 0, 500) + lines(tag+"late", 0, 20)
+		r.expect("t", want)
+		rotated := r.path("app.log." + string(rune('1'+i)))
+		if err := os.WriteFile(rotated, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if i%2 == 1 {
+			compress(t, rotated)
+		}
+		if err := os.Truncate(r.path("app.log"), 0); err != nil {
+			t.Fatal(err)
+		}
+		r.looks(2)
+	}
+	r.write("app.log", "end\n")
+	r.expect("t", want+"end\n")
+}
+
+// The copy is all that is left of what Kafka had not taken when the topic was changed.
+func TestLinesRecalledAfterATruncationAreReadFromAShorterCopy(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	s := r.svc("app.log")
+	r.sink.Disconnect("not there")
+	r.start()
+	r.apply(s)
+	r.write("app.log", lines("a", 0, 500))
+	read := func(n int64) {
+		r.until("read", func(s agent.Status) bool { return s.Files[0].ReadBytes == n })
+	}
+	b := lines("a", 0, 500)
+	read(int64(len(b)))
+	if err := os.WriteFile(r.path("copy"), []byte(b), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	late := lines("late", 0, 5)
+	r.write("app.log", late)
+	read(int64(len(b) + len(late)))
+	rename(t, r.path("copy"), r.path("app.log.1"))
+	if err := os.Truncate(r.path("app.log"), 0); err != nil {
+		t.Fatal(err)
+	}
+	r.until("seen", func(agent.Status) bool { return strings.Contains(r.log.String(), "its copy is looked for") })
+	s.Topic = "u"
+	applied := make(chan struct{})
+	go func() { r.apply(s); close(applied) }()
+	<-applied
+	r.sink.Connect()
+	r.write("app.log", "end\n")
+	// What stood in the truncated file alone is lost, and said.
+	r.expect("u", b+"end\n")
+	if lost := int(r.a.Status().Totals.LostBytes); lost != len(late) {
+		t.Errorf("%d bytes shown as lost, %d are", lost, len(late))
+	}
+}
+
+func TestCopyMadeBeforeAndTruncatedWhileTheAgentWasAwayDoublesNothing(t *testing.T) {
+	t.Parallel()
+	for _, zip := range []bool{false, true} {
+		for _, regrown := range []int{0, 10, 2000} {
+			r := newRig(t)
+			r.start()
+			r.apply(r.svc("app.log"))
+			r.write("app.log", lines("a", 0, 500))
+			b, err := os.ReadFile(r.path("app.log"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.write("app.log", lines("late", 0, 20))
+			want := lines("a", 0, 500) + lines("late", 0, 20)
+			r.expect("t", want)
+			r.end()
+			if err := os.WriteFile(r.path("app.log.1"), b, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if zip {
+				compress(t, r.path("app.log.1"))
+			}
+			if err := os.Truncate(r.path("app.log"), 0); err != nil {
+				t.Fatal(err)
+			}
+			if regrown > 0 {
+				r.write("app.log", lines("b", 0, regrown))
+				want += lines("b", 0, regrown)
+			}
+			r.start()
+			r.apply(r.svc("app.log"))
+			r.looks(2)
+			r.write("app.log", "end\n")
+			r.expect("t", want+"end\n")
+		}
+	}
+}
+
+// What SIGTERM leaves between a truncation and the end of its copy's compression.
+func TestTruncatedFileWhoseCopyIsNotCompleteAtTheEndIsReadOnAfterTheStart(t *testing.T) {
+	t.Parallel()
+	for _, behind := range []bool{true, false} {
+		r := newRig(t)
+		r.opt.RotateWait = 10 * time.Second
+		s := r.svc("app.log")
+		if behind {
+			s.SendRate = 500
+		}
+		want := lines("a", 0, 3000)
+		r.write("app.log", want)
+		r.start()
+		r.apply(s)
+		r.sink.WaitLines(t, "t", 100)
+		if !behind {
+			r.expect("t", want)
+		}
+		var z bytes.Buffer
+		w := gzip.NewWriter(&z)
+		w.Write([]byte(want))
+		w.Close()
+		appendTo(t, r.path("app.log.1.gz"), z.String()[:z.Len()/2])
+		os.Truncate(r.path("app.log"), 0)
+		r.until("seen", func(agent.Status) bool { return strings.Contains(r.log.String(), "its copy is looked for") })
+		r.end()
+		appendTo(t, r.path("app.log.1.gz"), z.String()[z.Len()/2:])
+		r.write("app.log", lines("b", 0, 100))
+		s.SendRate = 0
+		r.start()
+		r.apply(s)
+		r.ordered("t", want+lines("b", 0, 100))
+	}
 }

@@ -24,6 +24,7 @@ func (a *Agent) Undecided() (n int) {
 	a.do(func(l *loop) {
 		for _, e := range l.entries {
 			for _, s := range e.sources {
+				n += len(s.orphans)
 				for _, c := range s.candidates {
 					if !c.copied {
 						n++

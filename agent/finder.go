@@ -3,8 +3,10 @@ package agent
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -40,7 +42,6 @@ type lookReport struct {
 	taken     map[string]map[string]string // per entry: matched path → log_path of the entry that has it; nil: as before
 	owned     map[string]string            // path → log_path of the entry it belongs to; nil: as before
 	globErrs  map[string]error             // per entry: its folder cannot be listed
-	globOK    []string                     // entries whose folder can be listed again
 }
 
 // finder looks for the files of the entries, in a goroutine of its own that never waits
@@ -61,7 +62,7 @@ type finder struct {
 	born    map[string]uint64   // per entry
 	matches map[string][]string // per glob entry
 	globAt  map[string]time.Time
-	globBad map[string]bool   // whose folder could not be listed
+	globErr map[string]error  // whose folder could not be listed
 	owners  map[string]string // path → log_path
 	paths   map[string]*pathLook
 	dirs    map[string]*dirLook
@@ -106,7 +107,7 @@ func newFinder(poll time.Duration, acc *access, reg *registry, report func(lookR
 	return &finder{
 		poll: poll, access: acc, reg: reg, report: report,
 		wants: make(chan wantSet, 1), soon: make(chan struct{}, 1),
-		born: make(map[string]uint64), matches: make(map[string][]string), globAt: make(map[string]time.Time), globBad: make(map[string]bool),
+		born: make(map[string]uint64), matches: make(map[string][]string), globAt: make(map[string]time.Time), globErr: make(map[string]error),
 		owners: make(map[string]string), paths: make(map[string]*pathLook), dirs: make(map[string]*dirLook),
 	}
 }
@@ -163,7 +164,8 @@ func (f *finder) look(fresh bool) {
 		d.dirty, d.listed, d.names = false, false, nil
 	}
 	seen := make(map[string]bool) // folders looked at in this look
-	if f.match(now, seen, &r) || fresh {
+	changed, tell := f.match(now, seen)
+	if changed || fresh {
 		f.own(&r)
 	}
 	for path, logPath := range f.owners {
@@ -189,7 +191,8 @@ func (f *finder) look(fresh bool) {
 			delete(f.dirs, dir)
 		}
 	}
-	if fresh || len(r.sightings) > 0 || r.taken != nil || r.globErrs != nil || r.globOK != nil {
+	r.globErrs = maps.Clone(f.globErr)
+	if fresh || len(r.sightings) > 0 || r.taken != nil || tell {
 		f.report(r)
 	}
 }
@@ -216,6 +219,7 @@ func (f *finder) dropUnwanted() {
 		if !wanted[lp] {
 			delete(f.matches, lp)
 			delete(f.globAt, lp)
+			delete(f.globErr, lp)
 		}
 	}
 	for _, w := range f.set.list {
@@ -263,9 +267,9 @@ func (d *dirLook) list(dir string) ([]string, error) {
 	return d.names, d.namesErr
 }
 
-// match brings the globs up to date and tells whether any match changed.
-func (f *finder) match(now time.Time, seen map[string]bool, r *lookReport) bool {
-	changed := false
+// match brings the globs up to date and tells whether any match changed, and whether there
+// is news of folders that can or cannot be listed.
+func (f *finder) match(now time.Time, seen map[string]bool) (changed, tell bool) {
 	for _, w := range f.set.list {
 		if w.glob == nil {
 			continue
@@ -290,18 +294,16 @@ func (f *finder) match(now time.Time, seen map[string]bool, r *lookReport) bool 
 			}
 		}
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			if r.globErrs == nil {
-				r.globErrs = make(map[string]error)
-			}
-			r.globErrs[w.logPath] = err
-			f.globBad[w.logPath] = true
+			tell = tell || f.globErr[w.logPath] == nil || f.globErr[w.logPath].Error() != err.Error()
+			f.globErr[w.logPath] = err
 			continue // what matched stays: its descriptors are read on
 		}
-		if f.globBad[w.logPath] {
-			delete(f.globBad, w.logPath)
-			r.globOK = append(r.globOK, w.logPath)
-		}
-		found = slices.DeleteFunc(found, func(p string) bool { return f.access.own(p) })
+		tell = tell || f.globErr[w.logPath] != nil
+		delete(f.globErr, w.logPath)
+		found = slices.DeleteFunc(found, func(p string) bool {
+			by, _ := compressedBy(p) // what is compressed is a rotated file, if anything
+			return by != nil || f.access.own(p)
+		})
 		slices.Sort(found)
 		// A path that matched and is gone stays wanted until it was reported gone.
 		for _, p := range f.matches[w.logPath] {
@@ -315,7 +317,7 @@ func (f *finder) match(now time.Time, seen map[string]bool, r *lookReport) bool 
 			changed = true
 		}
 	}
-	return changed
+	return changed, tell
 }
 
 // own gives every path to one entry: the literal one, else the first in the document.
@@ -434,19 +436,55 @@ func (f *finder) siblings(dir string, d *dirLook, r *lookReport) {
 	}
 }
 
-// rotatedStems returns the names that name may be a rotated file of: what stands before
-// .N, .DATE or -DATE at its end. Compressed files and editors' copies have none.
+// rotatedStems returns the names that name may be a rotated file of, compressed or not: what
+// stands before .N, .DATE or -DATE at its end, or what is left without a date before its
+// extension (app-20261122.log, app.2026-11-22.1.log). Editors' copies have none.
 func rotatedStems(name string) []string {
+	by, name := compressedBy(name)
+	out := numberedStems(name)
+	if stem, ext := cutExt(name); ext != "" {
+		for _, s := range numberedStems(stem) {
+			if dated.MatchString(stem[len(s):]) {
+				out = append(out, s+ext)
+			}
+		}
+	}
+	if by != nil {
+		out = append(out, name)
+	}
+	return out
+}
+
+// dated matches a date that stands between a name and its extension. A bare number may not:
+// app.1.log may be a log of its own.
+var dated = regexp.MustCompile(`^[._-](19|20)[0-9]{2}([._-]?)(0[1-9]|1[0-2])[._-]?([0-2][0-9]|3[01])([^0-9]|$)`)
+
+// numberedStems returns what stands before numbers and dates at the end of name.
+func numberedStems(name string) []string {
 	var out []string
 	for i := len(name) - 1; i > 0; i-- {
 		c := name[i]
 		if !strings.ContainsRune("0123456789._:T-", rune(c)) {
 			break
 		}
-		if (c == '.' || c == '-') && i+1 < len(name) && name[i+1] >= '0' && name[i+1] <= '9' {
+		if (c == '.' || c == '-' || c == '_') && i+1 < len(name) && name[i+1] >= '0' && name[i+1] <= '9' {
 			out = append(out, name[:i])
 		}
 	}
 	slices.Reverse(out) // the shortest stem has the longest date: app.log before app.log-2026-11
 	return out
+}
+
+// cutExt cuts an extension of letters off a name.
+func cutExt(name string) (stem, ext string) {
+	i := strings.LastIndexByte(name, '.')
+	if i <= 0 || i+1 == len(name) {
+		return name, ""
+	}
+	for _, c := range name[i+1:] {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
+			return name, ""
+		}
+	}
+	return name[:i], name[i:]
 }

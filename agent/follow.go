@@ -35,20 +35,10 @@ func (l *loop) found(r lookReport) {
 	for _, s := range r.sightings {
 		l.sighted(s, now)
 	}
-	for lp, err := range r.globErrs {
-		if e := l.entries[lp]; e != nil && (e.globErr == nil || e.globErr.Error() != err.Error()) {
-			e.globErr = err
-			e.errors++
-			l.a.log.Error("cannot list", "service", e.svc.Service, "log_path", lp, "err", err)
-		}
-	}
 	for lp, e := range l.entries {
+		l.listed(e, r.globErrs[lp])
 		if r.taken != nil {
 			e.taken = r.taken[lp]
-		}
-		if slices.Contains(r.globOK, lp) {
-			e.globErr = nil
-			l.a.log.Info("can be listed again", "service", e.svc.Service, "log_path", lp)
 		}
 		if r.owned != nil {
 			for path, src := range e.sources {
@@ -70,6 +60,30 @@ func (l *loop) found(r lookReport) {
 	}
 }
 
+// listed notes whether an entry's folder could be listed; said when that changes.
+func (l *loop) listed(e *entry, err error) {
+	before := e.globErr
+	e.globErr = err
+	switch {
+	case err != nil && (before == nil || before.Error() != err.Error()):
+		e.errors++
+		l.a.log.Error("cannot list", "service", e.svc.Service, "log_path", e.svc.LogPath, "err", err)
+	case err == nil && before != nil:
+		l.a.log.Info("can be listed again", "service", e.svc.Service, "log_path", e.svc.LogPath)
+	}
+}
+
+// source returns the entry's source for a path, new or not.
+func (e *entry) source(path string, now time.Time) *source {
+	src := e.sources[path]
+	if src == nil {
+		src = &source{entry: e, path: path, born: now}
+		src.meter.start(now)
+		e.sources[path] = src
+	}
+	return src
+}
+
 // sighted takes one finding about a path.
 func (l *loop) sighted(s sighting, now time.Time) {
 	e := l.entries[s.logPath]
@@ -79,12 +93,7 @@ func (l *loop) sighted(s sighting, now time.Time) {
 		}
 		return
 	}
-	src := e.sources[s.path]
-	if src == nil {
-		src = &source{entry: e, path: s.path}
-		src.meter.start(now)
-		e.sources[s.path] = src
-	}
+	src := e.source(s.path, now)
 	src.lapsed = false
 	switch {
 	case s.sibling != "":
@@ -166,7 +175,7 @@ func (l *loop) stands(src *source, s sighting, now time.Time) {
 func (l *loop) open(src *source, f *os.File, st stat, name string, now time.Time) (*incarnation, error) {
 	e := src.entry
 	in := &incarnation{
-		src: src, file: f, id: st.id, name: name, seen: st, seenAt: now, more: true,
+		src: src, file: f, data: f, id: st.id, name: name, seen: st, more: true,
 		pollGap: l.opt.PollInterval, nextPoll: now.Add(l.opt.PollInterval), waitSince: now,
 	}
 	in.win = &window{owner: in}
@@ -273,8 +282,9 @@ func (l *loop) resume(in *incarnation, rec *fileRecord) error {
 		return nil
 	}
 	l.a.log.Warn("truncated while the agent was away", "path", in.src.path, "committed", rec.Committed, "size", in.seen.size)
-	old := &incarnation{src: in.src, skips: rec.skips(), pos: rec.Committed, anchor: rec.Anchor, head: rec.Head, win: &window{committed: rec.Committed, committedAnchor: rec.Anchor}}
-	l.takeCopy(old, in.id, time.Now())
+	old := &incarnation{src: in.src, id: in.id, gen: rec.Gen, skips: rec.skips(), pos: rec.Committed, anchor: rec.Anchor, head: rec.Head, win: &window{committed: rec.Committed, committedAnchor: rec.Anchor}}
+	old.synced()
+	l.bereave(old, in.id, 0, time.Now())
 	in.restart()
 	return nil
 }
@@ -316,6 +326,9 @@ func (l *loop) wakeNewer(src *source) {
 func (l *loop) release(in *incarnation) {
 	in.closing = true
 	l.nudges.drop(in)
+	if in.zip != nil {
+		l.deflate(in)
+	}
 	h := slices.DeleteFunc(l.held[in.id], func(o *incarnation) bool { return o == in })
 	if len(h) == 0 {
 		delete(l.held, in.id)

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"io"
 	"os"
 	"time"
 )
@@ -14,6 +15,8 @@ import (
 type incarnation struct {
 	src  *source
 	file *os.File
+	data io.ReaderAt // its content: file, or what that inflates to
+	zip  *zipped     // nil: not compressed
 	id   fileID
 	gen  uint64 // counts truncations
 	name string // where it was last seen, for people
@@ -35,14 +38,13 @@ type incarnation struct {
 	busy      bool
 	polling   bool // a look at its size is out
 	win       *window
-	seen      stat      // of the last look
-	seenAt    time.Time // when
-	partial   int64     // unfinished last line, known at the end of the file
-	need      int       // buffer that the next turn needs, 0: any
-	more      bool      // there may be something to read
-	again     bool      // a change was told while a turn was out
-	queued    bool      // stands in a run queue or a waiting list
-	due       bool      // first of those who wait for send_rate
+	seen      stat  // of the last look
+	partial   int64 // unfinished last line, known at the end of the file
+	need      int   // buffer that the next turn needs, 0: any
+	more      bool  // there may be something to read
+	again     bool  // a change was told while a turn was out
+	queued    bool  // stands in a run queue or a waiting list
+	due       bool  // first of those who wait for send_rate
 	wait      waitKind
 	waitSince time.Time
 	savedSeq  uint64    // its first checkpoint entry is on disk once the saver has reached this
@@ -86,6 +88,7 @@ const (
 	waitResolve                  // for what is in flight to be resolved before a new order of things
 	waitError                    // for the next try after a read error
 	waitPaused
+	waitInflate // for the memory to decompress
 	waitKinds
 )
 
@@ -95,6 +98,7 @@ func (k waitKind) String() string {
 		waitNone: "reading", waitEOF: "more lines", waitThrottle: "send_rate", waitWindow: "answers of Kafka",
 		waitSave: "its first position to be saved", waitOlder: "an older file to be read first",
 		waitResolve: "what is in flight to be resolved", waitError: "the next try after an error", waitPaused: "the end of the pause",
+		waitInflate: "its turn to be decompressed",
 	}[k]
 }
 

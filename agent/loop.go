@@ -31,7 +31,11 @@ type loop struct {
 	turns         chan turn
 	polls         chan []pollItem
 	saves         chan saveJob
-	unresolved    int // batches without a verdict, those of closed files included
+	inspections   chan inspectJob
+	toInspect     []inspectJob
+	inspecting    bool           // a job is out
+	inflating     []*incarnation // hold the memory to decompress
+	unresolved    int            // batches without a verdict, those of closed files included
 
 	saver      saverState
 	pollOut    bool
@@ -86,6 +90,7 @@ func (l *loop) init(a *Agent) {
 	l.turns = make(chan turn, n)
 	l.polls = make(chan []pollItem, 1)
 	l.saves = make(chan saveJob, 1)
+	l.inspections = make(chan inspectJob, 1)
 	l.saver.init(a.cp)
 	l.last = &Status{Host: a.opt.Host, StateID: a.cp.meta.StateID, Boot: a.cp.meta.Boot, Version: a.opt.Version}
 	l.finder = newFinder(a.opt.PollInterval, &a.access, &l.reg, func(r lookReport) {
@@ -94,7 +99,7 @@ func (l *loop) init(a *Agent) {
 	l.nudges = newNudges(&a.mail, a.log, l.nudged, l.finder.hurry)
 	for k, r := range a.cp.files {
 		if r.Done {
-			l.reg.done(k, max(r.Size, r.Committed), r.MTime)
+			l.reg.done(k, r.Size, r.MTime)
 		}
 	}
 }
@@ -108,11 +113,12 @@ func (l *loop) run(ctx context.Context) error {
 	l.wg.Go(func() { l.finder.run(work) })
 	l.wg.Go(l.poller)
 	l.wg.Go(func() { l.saveLoop() })
+	l.wg.Go(l.inspector)
 
 	now := time.Now()
 	l.nextPoll, l.nextSample, l.nextPrune = now.Add(l.opt.PollInterval), now.Add(sampleEvery), now.Add(time.Hour)
 	l.meter.start(now)
-	l.markDirty()
+	l.saver.dirty = true
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var deadline time.Time
@@ -155,6 +161,7 @@ func (l *loop) run(ctx context.Context) error {
 func (l *loop) shutdown() error {
 	close(l.turns)
 	close(l.polls)
+	close(l.inspections)
 	for l.saver.out { // the running save first: one writer
 		<-l.a.mail.wake
 		l.mailIn()
@@ -164,6 +171,10 @@ func (l *loop) shutdown() error {
 			for in := range s.incarnations() {
 				l.nudges.drop(in)
 				l.saver.put(in)
+			}
+			l.tendOrphans(s, time.Now())
+			for _, o := range s.orphans {
+				l.saver.putFile(o.record(time.Now()))
 			}
 		}
 	}
@@ -187,6 +198,11 @@ func (l *loop) shutdown() error {
 			}
 			for _, c := range s.candidates {
 				c.file.Close()
+			}
+			for _, o := range s.orphans {
+				if o.copied != nil {
+					o.copied.file.Close()
+				}
 			}
 		}
 	}

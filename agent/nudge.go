@@ -110,6 +110,7 @@ func (l *loop) nudged(in *incarnation) {
 		return
 	}
 	in.watch.flag.Store(false)
+	in.nextPoll = time.Time{} // whatever it waits for, or will: its size, and so its lag, is news
 	if in.wait != waitEOF || in.busy || in.queued {
 		// A turn that is out or will come sees the change; one that has just read to
 		// the end may not have.

@@ -1,6 +1,9 @@
 package agent
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // pollItem asks for, and then holds, a look at one open file.
 type pollItem struct {
@@ -44,7 +47,7 @@ func (l *loop) poll(now time.Time) {
 func (l *loop) poller() {
 	for items := range l.polls {
 		for i := range items {
-			items[i].st, items[i].err = statFile(items[i].in.file)
+			items[i].st, items[i].err = items[i].in.stat()
 		}
 		l.a.mail.post(func() { l.polled(items) })
 	}
@@ -59,6 +62,10 @@ func (l *loop) polled(items []pollItem) {
 		switch {
 		case in.closing:
 			in.file.Close()
+		case errors.Is(it.err, errRewritten):
+			if !in.busy {
+				l.foundTruncated(in, it.st, now)
+			}
 		case it.err != nil:
 			l.readFailed(in, it.err, now)
 		default:
@@ -87,17 +94,33 @@ func (l *loop) looked(in *incarnation, st stat, now time.Time) {
 	}
 	in.pollGap = l.opt.PollInterval
 	in.nextPoll = now.Add(in.pollGap)
-	if !in.busy {
-		in.quietSince, in.finishing = time.Time{}, false
-		in.more = true
-		if st.size >= in.pos && st.size >= in.seen.size {
-			// The turn learns of a new modification time by itself.
-			mtime := in.seen.mtime
-			l.observe(in, st, now)
-			in.seen.mtime = mtime
-		}
-		l.push(in)
+	if in.busy {
+		return
 	}
+	if st.size < in.pos { // seen here, also where no turn may come: a pause lasts
+		l.foundTruncated(in, st, now)
+		return
+	}
+	in.quietSince, in.finishing = time.Time{}, false
+	in.more = true
+	if st.size < in.seen.size {
+		in.sizes = sizeTrail{known: true}
+	}
+	// The turn learns of a new modification time by itself.
+	mtime := in.seen.mtime
+	l.observe(in, st, now)
+	in.seen.mtime = mtime
+	l.push(in)
+}
+
+// foundTruncated is what follows a look or a turn that found the file shorter, or other,
+// than what was read of it.
+func (l *loop) foundTruncated(in *incarnation, st stat, now time.Time) {
+	l.truncated(in, now)
+	if !in.closing {
+		l.observe(in, st, now)
+	}
+	l.settle(in.src.entry, now)
 }
 
 // observe notes a file's size: growth is what comes in.
@@ -106,6 +129,6 @@ func (l *loop) observe(in *incarnation, st stat, now time.Time) {
 		in.src.count.inBytes += uint64(grown)
 	}
 	in.sizes.note(now, st.size)
-	in.seen, in.seenAt = st, now
+	in.seen = st
 	in.deleted = st.links == 0
 }

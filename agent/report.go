@@ -59,10 +59,21 @@ func (s *source) lag() int64 {
 	}
 	for _, c := range s.candidates {
 		if !c.copied {
-			n += c.st.size
+			n += c.bytes()
 		}
 	}
+	for _, o := range s.orphans {
+		n += max(0, o.old.pos-o.old.win.committed+o.unread)
+	}
 	return n
+}
+
+// bytes is the content's size; that on disk until it is known.
+func (c *candidate) bytes() int64 {
+	if c.look != nil {
+		return c.look.size
+	}
+	return c.st.size
 }
 
 // judgeCause puts into words where the readers of a source really wait, and tells whether
@@ -93,6 +104,7 @@ const (
 	causeMissing  = "missing"
 	causeNoMatch  = "no file matches"
 	causeLooking  = "looking for it"
+	causeCopy     = "truncated, its copy is looked for"
 )
 
 func (l *loop) cause(s *source, now time.Time) (State, string) {
@@ -140,6 +152,8 @@ func (l *loop) cause(s *source, now time.Time) (State, string) {
 	}
 	throttled := s.cause.share(waitThrottle)
 	switch {
+	case len(s.orphans) > 0:
+		return StateBehind, causeCopy
 	case topic.Health == HealthDown && (inFlight || front.wait == waitWindow):
 		return StateBehind, "Kafka away (" + topic.Why + ")"
 	case throttled >= 0.5 || throttled >= 0.2 && front.wait == waitThrottle:
@@ -341,8 +355,11 @@ func (l *loop) fileStatus(s *source, now time.Time) FileStatus {
 			continue
 		}
 		f.RotatedFiles++
-		f.RotatedBytes += c.st.size
-		f.Totals.LagBytes += c.st.size
+		f.RotatedBytes += c.bytes()
+		f.Totals.LagBytes += c.bytes()
+	}
+	for _, o := range s.orphans {
+		f.Totals.LagBytes += max(0, o.old.pos-o.old.win.committed+o.unread)
 	}
 	return f
 }

@@ -254,8 +254,11 @@ func head(s []string) []string {
 func (r *rig) ordered(topic, text string) {
 	r.t.Helper()
 	r.expect(topic, text)
-	if got, want := r.values(topic), split(text); !slices.Equal(got, want) {
-		r.t.Fatalf("order differs")
+	got, want := r.values(topic), split(text)
+	for i := range want {
+		if got[i] != want[i] {
+			r.t.Fatalf("line %d should be %q, is %q", i, want[i], got[i])
+		}
 	}
 }
 

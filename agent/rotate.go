@@ -1,9 +1,12 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,18 +27,53 @@ func (l *loop) takeRotated(src *source, f *os.File, st stat, name string, now ti
 		return
 	}
 	in.rotatedAt = now
-	// The oldest first: by modification time, as rotation leaves it.
-	at := slices.IndexFunc(src.rotated, func(o *incarnation) bool { return o.seen.mtime > st.mtime })
-	if at < 0 {
-		at = len(src.rotated)
-	}
-	src.rotated = slices.Insert(src.rotated, at, in)
+	src.putRotated(in)
 	l.push(in)
+}
+
+// putRotated puts a rotated file among the others, the oldest first: by modification
+// time, as rotation leaves it.
+func (s *source) putRotated(in *incarnation) {
+	at := slices.IndexFunc(s.rotated, func(o *incarnation) bool {
+		return cmp.Or(cmp.Compare(o.seen.mtime, in.seen.mtime), byAge(o.name, in.name)) > 0
+	})
+	if at < 0 {
+		at = len(s.rotated)
+	}
+	s.rotated = slices.Insert(s.rotated, at, in)
+}
+
+// byAge orders the names of rotated files of one path by age where their times are equal (a
+// kernel's clock ticks every few milliseconds): app.log.2 is older than app.log.1, and
+// app.log-20261121 older than app.log-20261122.
+func byAge(a, b string) int {
+	na, nb := rotationNumber(a), rotationNumber(b)
+	if na >= 0 && nb >= 0 {
+		return cmp.Compare(nb, na)
+	}
+	return cmp.Compare(a, b)
+}
+
+// rotationNumber returns N of name.N and name.N.gz; -1 where there is none. What is
+// longer is a date.
+func rotationNumber(name string) int {
+	_, name = compressedBy(name)
+	i := strings.LastIndexByte(name, '.')
+	n, err := strconv.Atoi(name[i+1:])
+	if err != nil || i < 0 || len(name)-i > 5 || n < 0 {
+		return -1
+	}
+	return n
 }
 
 // atEnd is called when an incarnation has nothing more to read for now.
 func (l *loop) atEnd(in *incarnation, now time.Time) {
 	if in.rotatedAt.IsZero() {
+		return
+	}
+	if in.zip != nil && in.finishing && in.pos < in.seen.size {
+		in.more = true // its last line has no end: the next turn takes it as it is
+		l.push(in)
 		return
 	}
 	if !in.drained {
@@ -55,7 +93,7 @@ func (l *loop) finish(in *incarnation, now time.Time) {
 	src := in.src
 	l.a.log.Info("rotated file finished", "path", src.path, "inode", in.id.Ino, "bytes", in.pos)
 	rec := in.record(now)
-	rec.Done, rec.Size, rec.MTime = true, in.seen.size, in.seen.mtime
+	rec.Done, rec.Size, rec.MTime = true, in.onDisk(), in.seen.mtime
 	l.saver.putFile(rec)
 	l.reg.done(rec.key(), rec.Size, rec.MTime)
 	src.rotated = slices.DeleteFunc(src.rotated, func(o *incarnation) bool { return o == in })
@@ -79,6 +117,7 @@ func (l *loop) tend(now time.Time) {
 			if len(src.candidates) > 0 {
 				l.judge(src, now)
 			}
+			l.tendOrphans(src, now)
 			for in := range src.incarnations() {
 				if in.more || in.finishing {
 					l.push(in)
@@ -110,7 +149,7 @@ func (l *loop) tendRotated(in *incarnation, now time.Time) {
 	if quiet < min(l.opt.RotateWait, time.Second) {
 		return
 	}
-	writer, sure := writerOf(in)
+	writer, sure := in.writer()
 	if sure && writer && quiet < leaseTrust || !sure && quiet < l.opt.RotateWait {
 		return
 	}
@@ -118,14 +157,21 @@ func (l *loop) tendRotated(in *incarnation, now time.Time) {
 	l.push(in)
 }
 
-// writerOf tells whether somebody has the file open for writing, and whether that could
-// be found out: a read lease is refused while there is a writer. It takes the owner of the
-// file or CAP_LEASE, and a local file system. The lease is given back in the same breath.
-func writerOf(in *incarnation) (writer, sure bool) {
+// writer is writerOf that remembers where it cannot be found out.
+func (in *incarnation) writer() (writer, sure bool) {
 	if in.leaseRefused {
 		return false, false
 	}
-	fd := in.file.Fd()
+	writer, sure = writerOf(in.file)
+	in.leaseRefused = !sure
+	return writer, sure
+}
+
+// writerOf tells whether somebody has the file open for writing, and whether that could
+// be found out: a read lease is refused while there is a writer. It takes the owner of the
+// file or CAP_LEASE, and a local file system. The lease is given back in the same breath.
+func writerOf(f *os.File) (writer, sure bool) {
+	fd := f.Fd()
 	_, err := unix.FcntlInt(fd, unix.F_SETLEASE, unix.F_RDLCK)
 	switch {
 	case err == nil:
@@ -134,7 +180,6 @@ func writerOf(in *incarnation) (writer, sure bool) {
 	case errors.Is(err, unix.EAGAIN):
 		return true, true
 	}
-	in.leaseRefused = true
 	return false, false
 }
 
@@ -142,6 +187,12 @@ func writerOf(in *incarnation) (writer, sure bool) {
 // read of the old bytes is read from the copy, if there is one.
 func (l *loop) truncated(in *incarnation, now time.Time) {
 	src := in.src
+	if in.zip != nil { // written over: inspected anew it tells what it is now
+		in.win.owner, in.win.orphaned = nil, true
+		l.reopen(in, now)
+		l.judge(src, now)
+		return
+	}
 	if l.staleCopies(in, now) {
 		in.more = true // once its turn is over the copy may be what this file needs
 		l.push(in)
@@ -154,11 +205,7 @@ func (l *loop) truncated(in *incarnation, now time.Time) {
 	l.a.log.Warn("truncated", "path", src.path, "position", in.pos, "unread_at_last_look", unread)
 	old := *in
 	in.win.owner = nil
-	if !l.takeCopy(&old, in.id, now) && unread > 0 {
-		src.count.lost += uint64(unread)
-		l.a.log.Error("bytes lost: truncated before they were read, and no copy found", "path", src.path, "bytes", unread)
-		l.a.signalChanged()
-	}
+	l.bereave(&old, in.id, unread, now)
 	if !in.rotatedAt.IsZero() {
 		l.reopen(in, now)
 		l.judge(src, now)

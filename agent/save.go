@@ -119,8 +119,6 @@ func (in *incarnation) record(now time.Time) fileRecord {
 	}
 }
 
-func (l *loop) markDirty() { l.saver.dirty = true }
-
 // saveIfDue hands a save to the writer: at most one every SaveEvery, at once where a file
 // was begun.
 func (l *loop) saveIfDue(now time.Time) {
@@ -134,6 +132,9 @@ func (l *loop) saveIfDue(now time.Time) {
 				if in.dirty {
 					s.put(in)
 				}
+			}
+			for _, o := range src.orphans {
+				s.putFile(o.record(now))
 			}
 		}
 	}

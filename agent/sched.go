@@ -60,6 +60,8 @@ func (l *loop) admit(in *incarnation, now time.Time) (turn, bool) {
 		return park(waitSave) // woken by the saver
 	case in.src.older(in):
 		return park(waitOlder) // woken when the older one is drained
+	case in.zip != nil && !l.mayInflate(in, now):
+		return park(waitInflate) // woken by the poll
 	case in.readErr != nil && now.Before(in.retryAt):
 		return park(waitError) // woken by the poll
 	case in.win.inFlightBytes >= l.windowBytes():
@@ -211,11 +213,7 @@ func (l *loop) read(t *turn, o outcome) {
 		l.a.log.Info("readable again", "path", src.path, "file", in.name)
 	}
 	if o.truncated {
-		l.truncated(in, now)
-		if !in.closing {
-			l.observe(in, o.st, now)
-		}
-		l.settle(e, now)
+		l.foundTruncated(in, o.st, now)
 		return
 	}
 	l.observe(in, o.st, now)
@@ -312,7 +310,7 @@ func (l *loop) verdict(b *Batch, v Verdict, now time.Time) {
 	}
 	in := f.win.owner
 	if in == nil {
-		if v.Err != nil {
+		if v.Err != nil && !f.win.orphaned {
 			// Its file was truncated meanwhile: the bytes stand nowhere any more.
 			c.lost += uint64(f.span.end - f.span.start)
 			l.a.log.Error("bytes lost: truncated before they were delivered", "path", f.src.path, "bytes", f.span.end-f.span.start)

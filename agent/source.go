@@ -10,10 +10,13 @@ import (
 // before and are not read to their end. It belongs to the loop.
 type source struct {
 	entry      *entry
+	born       time.Time
 	path       string
 	active     *incarnation
 	rotated    []*incarnation // the oldest first
 	candidates []*candidate
+	orphans    []*orphan // truncated before they were read, their copy not found yet
+	waitTill   time.Time // how long at most newer lines wait for what is not decided; zero: nothing to wait for was met
 
 	err     error  // why the path cannot be followed
 	missing bool   // nothing stands at the path
@@ -57,9 +60,13 @@ type candidate struct {
 	file  *os.File
 	name  string
 	st    stat
-	since time.Time // of its last change
+	by    *compression // nil: none
+	since time.Time    // of its last change
 
-	copied bool // a copy of a known file, and not all of it delivered from there yet
+	look    *inspection // of a compressed one, as st says it is; nil: not yet
+	asked   bool        // an inspection is out
+	damaged bool        // and that was said
+	copied  bool        // a copy of a known file, and not all of it delivered from there yet
 }
 
 // incarnations yields the open files, the oldest first.
@@ -79,6 +86,9 @@ func (s *source) incarnations() iter.Seq[*incarnation] {
 // older tells whether a file that stood at the path before in has not been read to its
 // end since it was rotated away: its lines go first.
 func (s *source) older(in *incarnation) bool {
+	if in == s.active && !s.waitTill.IsZero() && time.Now().Before(s.waitTill) {
+		return true
+	}
 	for _, o := range s.rotated {
 		if o == in {
 			return false
@@ -92,5 +102,5 @@ func (s *source) older(in *incarnation) bool {
 
 // idle tells whether nothing is left of the source.
 func (s *source) idle() bool {
-	return s.active == nil && len(s.rotated) == 0 && len(s.candidates) == 0
+	return s.active == nil && len(s.rotated) == 0 && len(s.candidates) == 0 && len(s.orphans) == 0
 }

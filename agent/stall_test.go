@@ -151,3 +151,17 @@ func TestRotatedFileWhoseLastTurnFellIntoAChangeHoldsUpNoNewerOne(t *testing.T) 
 		t.Errorf("drained %v, the newer file waits for %s", old.drained, newer.wait)
 	}
 }
+
+// Else its lag would stand still on the screen until the next look, 30 s later.
+func TestNudgedFileThatWaitsIsLookedAtWithTheNextPoll(t *testing.T) {
+	t.Parallel()
+	l, e := standing(t, &Service{Service: "s", LogPath: "/x", Topic: "t", Paused: true})
+	now := time.Now()
+	for k := waitEOF; k < waitKinds; k++ {
+		in := &incarnation{src: &source{entry: e}, wait: k, watch: &nudge{}, nextPoll: now.Add(idlePollNudged), win: &window{}}
+		l.nudged(in)
+		if now.Before(in.nextPoll) {
+			t.Errorf("waiting for %s it is looked at only %v later", k, in.nextPoll.Sub(now))
+		}
+	}
+}

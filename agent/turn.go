@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"time"
 )
@@ -40,7 +41,11 @@ type outcome struct {
 func (t *turn) run(pool *buffers) outcome {
 	in := t.in
 	o := outcome{in: in}
-	st, err := statFile(in.file)
+	st, err := in.stat()
+	if errors.Is(err, errRewritten) {
+		o.truncated = true
+		return o
+	}
 	if err != nil {
 		o.err = err
 		return o
@@ -74,14 +79,14 @@ func (t *turn) run(pool *buffers) outcome {
 		}
 		if st.mtime != t.lastSeen.mtime {
 			// Same size, newer: it may have been written anew.
-			held, err := in.anchor.holds(in.file, in.pos)
+			held, err := in.anchor.holds(in.data, in.pos)
 			o.err, o.truncated = err, err == nil && !held
 		}
 		return o
 	}
 	buf := pool.get(a + n)
 	read := time.Now()
-	got, err := in.file.ReadAt(buf.mem[:a+n], in.pos-int64(a))
+	got, err := in.data.ReadAt(buf.mem[:a+n], in.pos-int64(a))
 	if err != nil && err != io.EOF {
 		pool.put(buf)
 		o.err = err
@@ -142,7 +147,7 @@ func (t *turn) run(pool *buffers) outcome {
 	tail := buf.mem[:a+consumed]
 	in.anchor = markOf(tail[max(0, len(tail)-anchorBytes):])
 	if in.head.Len < headBytes && int64(in.head.Len) < in.pos {
-		if in.head, err = markAt(in.file, min(in.pos, headBytes), headBytes); err != nil {
+		if in.head, err = markAt(in.data, min(in.pos, headBytes), headBytes); err != nil {
 			in.head = mark{}
 		}
 	}

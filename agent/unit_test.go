@@ -299,7 +299,7 @@ func TestRotatedNamesLeadToTheirStem(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{
 		"app.log.1": "app.log", "app.log-20260101": "app.log", "app.log.2026-01-02_10": "app.log",
-		"app.log.1.gz": "", "app.log.bak": "", "app.log.swp": "", "app.log": "", "app.log.": "", "app.log.pos": "",
+		"app.log.1.gz": "app.log", "app.log-20261122.zst": "app.log", "app.log.gz": "app.log", "app-20261122.log": "app.log", "app.2026-11-22.log.gz": "app.log", "app-1.log": "", "app.log.bak": "", "app.log.swp": "", "app.log": "", "app.log.": "", "app.log.pos": "",
 	} {
 		got := rotatedStems(name)
 		if want == "" && len(got) > 0 || want != "" && (len(got) == 0 || got[0] != want) {
@@ -363,7 +363,7 @@ func TestFileThatCannotBeReadIsReadAgainOnceItCan(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.WriteString("two\n")
-	inLoop(func(in *incarnation) { in.file = f })
+	inLoop(func(in *incarnation) { in.file, in.data = f, f })
 	wait("read again", func() bool { return sink.lines.Load() == 2 })
 	wait("fine again", func() bool { return a.Status().Files[0].Cause == causeCaughtUp })
 }

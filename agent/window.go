@@ -22,7 +22,8 @@ const (
 // window knows what of one incarnation is in flight, in file order, and moves committed
 // over the contiguous acknowledged prefix. It belongs to the agent's loop.
 type window struct {
-	owner           *incarnation // whose position it moves; nil: its bytes are gone from disk
+	owner           *incarnation // whose position it moves; nil: its bytes are gone from its file
+	orphaned        bool         // they may stand in a copy that is looked for
 	committed       int64
 	committedAnchor mark
 	spans           []*span // in file order; the first is never acked
@@ -93,19 +94,14 @@ func (w *window) rewind() []*span {
 		}
 		if s.lineEnd {
 			if !whole {
-				keep = trimPieces(keep, lineStart)
+				keep = keep[:lineStart] // its pieces are sent again with it
 			}
 			lineStart, whole = len(keep), true
 		}
 	}
-	keep = trimPieces(keep, lineStart) // a line still open at the end of the window
+	keep = keep[:lineStart] // a line still open at the end of the window
 	w.spans, w.failedAny = nil, false
 	return keep
-}
-
-// trimPieces drops the pieces kept since from: their line has to be sent again.
-func trimPieces(keep []*span, from int) []*span {
-	return keep[:from]
 }
 
 // flight is a batch on its way: where its verdict belongs and what memory it holds.
