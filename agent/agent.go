@@ -95,16 +95,12 @@ func New(o Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(opt.StateDir, 0o700); err != nil {
-		return nil, fmt.Errorf("state folder: %w", err)
-	}
-	lock, err := lockState(opt.StateDir)
-	if err != nil {
-		return nil, err
-	}
 	a := &Agent{
-		opt: opt, log: opt.Log, lock: lock, started: time.Now(), access: acc,
+		opt: opt, log: opt.Log, started: time.Now(), access: acc,
 		changed: make(chan struct{}, 1), ended: make(chan struct{}),
+	}
+	if err := a.makeState(); err != nil {
+		return nil, err
 	}
 	a.mail.wake = make(chan struct{}, 1)
 	cp, notes := loadCheckpoint(opt.StateDir)
@@ -131,8 +127,26 @@ func (a *Agent) Close() error { return a.lock.release() }
 // where the last positions could not be saved.
 func (a *Agent) Run(ctx context.Context) error {
 	defer close(a.ended)
-	defer a.lock.release()
+	defer func() { a.lock.release() }()
 	return a.loop.run(ctx)
+}
+
+// makeState makes the state folder, if it is not there, and takes it for this agent. After
+// New only the saver calls it.
+func (a *Agent) makeState() error {
+	if err := os.MkdirAll(a.opt.StateDir, 0o700); err != nil {
+		return fmt.Errorf("state folder: %w", err)
+	}
+	lock, err := lockState(a.opt.StateDir)
+	if err != nil {
+		return err
+	}
+	if a.lock != nil {
+		a.log.Warn("the state folder was removed and is made anew", "dir", a.opt.StateDir)
+		a.lock.release()
+	}
+	a.lock = lock
+	return nil
 }
 
 // Apply puts the whole desired state in force: whatever differs from it is changed,

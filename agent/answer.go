@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,10 +69,12 @@ func (a *Agent) answerGlob(q Question) Answer {
 	return Answer{Exists: len(found) > 0, MatchCount: len(found), Matches: found[:min(len(found), MaxMatches)]}
 }
 
-// answerFile tells what the agent believes about a followed path.
+// answerFile tells what the agent believes about a followed path, or about a rotated file of
+// one under the name it has now.
 func (a *Agent) answerFile(ctx context.Context, path string) Answer {
+	st, _ := statPath(path) // may hang, and so not in the loop
 	got := make(chan Answer, 1)
-	a.mail.post(func() { got <- a.loop.believes(path) })
+	a.mail.post(func() { got <- a.loop.believes(path, st.id) })
 	select {
 	case ans := <-got:
 		return ans
@@ -82,12 +85,14 @@ func (a *Agent) answerFile(ctx context.Context, path string) Answer {
 	}
 }
 
-// believes collects every incarnation of a path, open or remembered.
-func (l *loop) believes(path string) Answer {
+// believes collects every incarnation of a path, open or remembered. id is what stands
+// there now.
+func (l *loop) believes(path string, id fileID) Answer {
 	var ans Answer
+	followed := l.followedPath(path, id)
 	s := l.status()
 	for i := range s.Files {
-		if s.Files[i].Path == path {
+		if s.Files[i].Path == followed {
 			f := s.Files[i]
 			ans.File = &f
 			break
@@ -95,33 +100,123 @@ func (l *loop) believes(path string) Answer {
 	}
 	open := make(map[fileKey]bool)
 	for lp, e := range l.entries {
-		src := e.sources[path]
+		src := e.sources[followed]
 		if src == nil {
 			continue
 		}
 		for in := range src.incarnations() {
-			state := "active"
-			if in != src.active {
-				state = "rotated"
-			}
 			open[fileKey{lp, in.id}] = true
-			ans.Held = append(ans.Held, Incarnation{Path: in.name, Device: in.id.Dev, Inode: in.id.Ino, Generation: in.gen, Committed: in.win.committed, SizeBytes: in.seen.size, State: state, Waits: in.wait.String()})
+			ans.Held = append(ans.Held, in.believed())
+		}
+		for _, c := range src.candidates {
+			open[fileKey{lp, c.st.id}] = true
+			ans.Held = append(ans.Held, Incarnation{
+				Path: c.name, Device: c.st.id.Dev, Inode: c.st.id.Ino, SizeBytes: c.bytes(), Unread: c.bytes(),
+				State: "undecided", Writer: writerWord(writerOf(c.file)), Compressed: c.by != nil,
+			})
 		}
 	}
-	for k := range l.saver.byPath[path] {
+	for k := range l.saver.byPath[followed] {
 		if r := l.saver.files[k]; !open[k] {
-			state := "known"
-			switch {
-			case r.Done:
-				state = "done"
-			case r.Gone:
-				state = "truncated"
-			}
-			ans.Held = append(ans.Held, Incarnation{Path: path, Device: r.Dev, Inode: r.Ino, Generation: r.Gen, Committed: r.Committed, State: state})
+			ans.Held = append(ans.Held, r.believed())
 		}
 	}
 	if ans.File == nil && len(ans.Held) == 0 {
 		ans.Error = path + " is not followed: no entry matches it"
 	}
 	return ans
+}
+
+// followedPath returns the path whose file, rotated or not, stands under a name.
+func (l *loop) followedPath(name string, id fileID) string {
+	for _, e := range l.entries {
+		if e.sources[name] != nil {
+			return name
+		}
+	}
+	for _, in := range l.held[id] {
+		return in.src.path
+	}
+	for k, r := range l.saver.files {
+		if k.id == id && id != (fileID{}) {
+			return r.Path
+		}
+	}
+	return name
+}
+
+// believed describes an open file.
+func (in *incarnation) believed() Incarnation {
+	state := "active"
+	if in != in.src.active {
+		state = "rotated"
+	}
+	return Incarnation{
+		Path: in.name, Device: in.id.Dev, Inode: in.id.Ino, Generation: in.gen,
+		Committed: in.win.committed, SizeBytes: in.seen.size, Unread: max(0, in.seen.size-in.readPos),
+		State: state, Waits: in.wait.String(), Writer: writerWord(in.writer()), Deleted: in.deleted, Compressed: in.zip != nil,
+	}
+}
+
+// believed describes a file that is not open.
+func (r *fileRecord) believed() Incarnation {
+	i := Incarnation{
+		Path: r.Path, Device: r.Dev, Inode: r.Ino, Generation: r.Gen, Committed: r.Committed,
+		SizeBytes: r.Committed, State: "known", Writer: "unknown",
+	}
+	switch {
+	case r.Done:
+		i.State = "done"
+	case r.Gone:
+		i.State = "truncated"
+	}
+	return i
+}
+
+func writerWord(writer, sure bool) string {
+	switch {
+	case !sure:
+		return "unknown"
+	case writer:
+		return "yes"
+	}
+	return "no"
+}
+
+// Remembered tells what the state folder knows of a path while no agent runs on it. It
+// changes nothing there, and looks only at the file that stands at the path now. It fails
+// where there is no readable checkpoint.
+func Remembered(stateDir, path string) (Answer, error) {
+	cp, err := peekCheckpoint(stateDir)
+	if err != nil {
+		return Answer{}, err
+	}
+	st, _ := statPath(path)
+	followed := path
+	for _, r := range cp.files {
+		if r.fileID == st.id && st.id != (fileID{}) {
+			followed = r.Path
+		}
+	}
+	var ans Answer
+	for _, r := range cp.files {
+		if r.Path != followed {
+			continue
+		}
+		i := r.believed()
+		if r.fileID == st.id {
+			i.Path = path
+			if by, _ := compressedBy(path); by == nil {
+				i.SizeBytes, i.Unread = st.size, max(0, st.size-r.Committed)
+			}
+		}
+		ans.Held = append(ans.Held, i)
+	}
+	slices.SortFunc(ans.Held, func(a, b Incarnation) int {
+		return cmp.Or(cmp.Compare(a.Inode, b.Inode), cmp.Compare(a.Generation, b.Generation))
+	})
+	if len(ans.Held) == 0 {
+		ans.Error = "nothing is remembered of " + path
+	}
+	return ans, nil
 }

@@ -57,7 +57,7 @@ type fileRecord struct {
 	Size      int64  `json:"size,omitempty"`    // of a done file
 	Done      bool   `json:"done,omitempty"`    // read to its end; taken up again only if it grows
 	Pending   bool   `json:"pending,omitempty"` // not opened yet: begin after the last line end at or before Committed
-	Gone bool `json:"gone,omitempty"` // truncated: its bytes stand in a copy, if anywhere
+	Gone      bool   `json:"gone,omitempty"`    // truncated: its bytes stand in a copy, if anywhere
 	// Ahead are stretches beyond Committed that are acknowledged already: with several
 	// partitions verdicts arrive out of file order.
 	Ahead  []stretch `json:"ahead,omitempty"`
@@ -107,6 +107,9 @@ func decodeCheckpoint(r io.Reader) (*checkpoint, error) {
 	body, ok := bytes.CutPrefix(all, []byte(checkpointHeader+"\n"))
 	if !ok {
 		first, _, _ := bytes.Cut(all, []byte{'\n'})
+		if bytes.HasPrefix(first, []byte("logagent-checkpoint ")) {
+			return nil, fmt.Errorf("was written by another version: it begins with %.40q, this one writes %q", first, checkpointHeader)
+		}
 		return nil, fmt.Errorf("begins with %.40q, not %q", first, checkpointHeader)
 	}
 	i := bytes.LastIndex(body, []byte("\nend "))
@@ -188,6 +191,25 @@ func loadCheckpoint(dir string) (cp *checkpoint, notes []string) {
 		notes = append(notes, "no checkpoint is usable: every file is read from its beginning")
 	}
 	return nil, notes
+}
+
+// peekCheckpoint reads the newest usable checkpoint of dir and leaves everything as it is.
+func peekCheckpoint(dir string) (*checkpoint, error) {
+	var errs []error
+	for _, name := range []string{checkpointName, checkpointName + ".prev"} {
+		f, err := os.Open(filepath.Join(dir, name))
+		if err == nil {
+			var cp *checkpoint
+			cp, err = decodeCheckpoint(f)
+			f.Close()
+			if err == nil {
+				return cp, nil
+			}
+			err = fmt.Errorf("checkpoint %s %w", filepath.Join(dir, name), err)
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
 }
 
 // writeCheckpoint replaces the checkpoint of dir with records and keeps the one before as

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -58,6 +59,7 @@ type finder struct {
 	wants chan wantSet  // size 1, the newest
 	soon  chan struct{} // size 1: look before the next poll
 
+	at      atomic.Pointer[looking] // nil between looks
 	set     wantSet
 	born    map[string]uint64   // per entry
 	matches map[string][]string // per glob entry
@@ -73,6 +75,12 @@ const backstop = 5 * time.Second
 // racyWindow is how close to now a folder's modification time must be for a change in
 // the same tick of the kernel's clock to be possible after the look.
 const racyWindow = 50 * time.Millisecond
+
+// looking is where a look is.
+type looking struct {
+	path  string
+	since time.Time
+}
 
 type pathLook struct {
 	state   lookState
@@ -152,6 +160,7 @@ func (f *finder) run(ctx context.Context) {
 }
 
 func (f *finder) look(fresh bool) {
+	defer f.at.Store(nil)
 	now := time.Now()
 	r := lookReport{gen: f.set.gen}
 	if fresh {
@@ -238,6 +247,7 @@ func (f *finder) dir(dir string, seen map[string]bool, now time.Time) *dirLook {
 		f.dirs[dir] = d
 	}
 	seen[dir] = true
+	f.at.Store(&looking{dir, time.Now()})
 	st, err := statPath(dir)
 	text := ""
 	if err != nil {

@@ -25,6 +25,7 @@ type stat struct {
 	size    int64
 	mtime   int64 // ns since 1970
 	links   uint32
+	disk    int64 // what it takes on the disk
 	regular bool
 	dir     bool
 }
@@ -54,6 +55,7 @@ func fromStatx(x *unix.Statx_t) stat {
 		size:    int64(x.Size),
 		mtime:   x.Mtime.Sec*int64(time.Second) + int64(x.Mtime.Nsec),
 		links:   x.Nlink,
+		disk:    int64(x.Blocks) * 512,
 		regular: x.Mode&unix.S_IFMT == unix.S_IFREG,
 		dir:     x.Mode&unix.S_IFMT == unix.S_IFDIR,
 	}

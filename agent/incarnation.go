@@ -56,7 +56,10 @@ type incarnation struct {
 	quietSince   time.Time // at the end and no change since
 	finishing    bool      // the unterminated rest may be sent
 	deleted      bool
-	leaseRefused bool // F_SETLEASE is not allowed to us here
+	free         int    // percent of its file system, of the last look while deleted
+	freeKnown    bool   // a look has told free
+	gaveUp       string // why the deleted file is given up as soon as no turn is out; "": it is not
+	leaseRefused bool   // F_SETLEASE is not allowed to us here
 
 	nextPoll time.Time
 	pollGap  time.Duration

@@ -8,7 +8,7 @@ import (
 )
 
 // loop owns every entry, source, incarnation and window. It waits for nothing but its
-// mailbox and a timer: readers, finder, poller and saver are goroutines of their own that
+// mailbox and a timer: readers, finder, inspector and saver are goroutines of their own that
 // get their orders from it and answer by mail.
 type loop struct {
 	a   *Agent
@@ -29,7 +29,6 @@ type loop struct {
 	soon          []*incarnation            // nudged again before coalesce has passed
 	idleReaders   int
 	turns         chan turn
-	polls         chan []pollItem
 	saves         chan saveJob
 	inspections   chan inspectJob
 	toInspect     []inspectJob
@@ -38,7 +37,9 @@ type loop struct {
 	unresolved    int            // batches without a verdict, those of closed files included
 
 	saver      saverState
-	pollOut    bool
+	readers    int                // goroutines that take turns
+	pollsOut   map[uint64]pollOut // by device: looks that are out
+	slowAfter  time.Duration
 	nextPoll   time.Time
 	nextSample time.Time
 	nextPrune  time.Time
@@ -56,7 +57,7 @@ type loop struct {
 
 	calls    []func()
 	verdicts []verdictMail
-	wg       sync.WaitGroup // readers, finder, poller, saver
+	wg       sync.WaitGroup // readers, finder, inspector, saver
 	finder   *finder
 	nudges   *nudges
 }
@@ -87,8 +88,9 @@ func (l *loop) init(a *Agent) {
 	l.named = make(map[string]string)
 	n := readers()
 	l.idleReaders = n
-	l.turns = make(chan turn, n)
-	l.polls = make(chan []pollItem, 1)
+	l.turns = make(chan turn, n+maxExtraReaders)
+	l.readers, l.slowAfter = n, slowAfter
+	l.pollsOut = make(map[uint64]pollOut)
 	l.saves = make(chan saveJob, 1)
 	l.inspections = make(chan inspectJob, 1)
 	l.saver.init(a.cp)
@@ -107,11 +109,10 @@ func (l *loop) init(a *Agent) {
 func (l *loop) run(ctx context.Context) error {
 	work, stopWork := context.WithCancel(context.Background())
 	defer stopWork()
-	for range cap(l.turns) {
+	for range l.readers {
 		l.wg.Go(l.reader)
 	}
 	l.wg.Go(func() { l.finder.run(work) })
-	l.wg.Go(l.poller)
 	l.wg.Go(func() { l.saveLoop() })
 	l.wg.Go(l.inspector)
 
@@ -140,7 +141,7 @@ func (l *loop) run(ctx context.Context) error {
 		l.dispatch(now)
 		l.answerApplies()
 		if l.draining {
-			if l.idleReaders == cap(l.turns) && l.unresolved == 0 {
+			if l.idleReaders == l.readers && l.unresolved == 0 {
 				break
 			}
 			if now.After(deadline) {
@@ -160,7 +161,6 @@ func (l *loop) run(ctx context.Context) error {
 // shutdown saves the last positions and ends the helpers.
 func (l *loop) shutdown() error {
 	close(l.turns)
-	close(l.polls)
 	close(l.inspections)
 	for l.saver.out { // the running save first: one writer
 		<-l.a.mail.wake
@@ -252,6 +252,8 @@ func (l *loop) clock(now time.Time) {
 	if !now.Before(l.nextSample) {
 		l.nextSample = now.Add(sampleEvery)
 		l.sample(now)
+		l.capDeleted(now)
+		l.watchSlow(now)
 	}
 	if !now.Before(l.nextPrune) {
 		l.nextPrune = now.Add(time.Hour)

@@ -7,9 +7,17 @@ import (
 
 // pollItem asks for, and then holds, a look at one open file.
 type pollItem struct {
-	in  *incarnation
-	st  stat
-	err error
+	in     *incarnation
+	st     stat
+	err    error
+	free   int // with freeOK: percent of its file system that is free
+	freeOK bool
+}
+
+// pollOut is what is being looked at on one file system.
+type pollOut struct {
+	path  string
+	since time.Time
 }
 
 // idlePoll is the longest time between two looks at a file: with a nudge that was seen to
@@ -19,42 +27,47 @@ const (
 	idlePollNudged = 30 * time.Second
 )
 
-// poll has every file looked at whose time has come, by one goroutine for all of them.
+// poll has every file looked at whose time has come, by one goroutine for each file
+// system: one that hangs leaves the files of the others seen.
 func (l *loop) poll(now time.Time) {
-	if l.pollOut || l.draining {
+	if l.draining {
 		return
 	}
-	var due []pollItem
+	due := make(map[uint64][]pollItem)
 	for _, e := range l.entries {
 		for _, s := range e.sources {
 			for in := range s.incarnations() {
-				if !in.busy && !now.Before(in.nextPoll) {
+				if _, out := l.pollsOut[in.id.Dev]; !out && !in.busy && !now.Before(in.nextPoll) {
 					in.polling = true
-					due = append(due, pollItem{in: in})
+					due[in.id.Dev] = append(due[in.id.Dev], pollItem{in: in})
 				}
 			}
 		}
 	}
-	if len(due) == 0 {
-		return
+	for dev, items := range due {
+		l.pollsOut[dev] = pollOut{items[0].in.name, now}
+		l.wg.Go(func() {
+			look(items, l.opt.DeletedMinFree > 0)
+			l.a.mail.post(func() {
+				delete(l.pollsOut, dev)
+				l.polled(items)
+			})
+		})
 	}
-	l.pollOut = true
-	l.polls <- due
 }
 
-// poller stats files. It may block on a file system that hangs; readers and verdicts go
-// on meanwhile.
-func (l *loop) poller() {
-	for items := range l.polls {
-		for i := range items {
-			items[i].st, items[i].err = items[i].in.stat()
+// look stats files. It may block on a file system that hangs.
+func look(items []pollItem, free bool) {
+	for i := range items {
+		it := &items[i]
+		it.st, it.err = it.in.stat()
+		if free && it.err == nil && it.st.links == 0 {
+			it.free, it.freeOK = freePercent(it.in.file)
 		}
-		l.a.mail.post(func() { l.polled(items) })
 	}
 }
 
 func (l *loop) polled(items []pollItem) {
-	l.pollOut = false
 	now := time.Now()
 	for _, it := range items {
 		in := it.in
@@ -69,6 +82,7 @@ func (l *loop) polled(items []pollItem) {
 		case it.err != nil:
 			l.readFailed(in, it.err, now)
 		default:
+			in.free, in.freeKnown = it.free, it.freeOK
 			l.looked(in, it.st, now)
 		}
 	}
@@ -86,6 +100,9 @@ func (l *loop) looked(in *incarnation, st stat, now time.Time) {
 		longest := idlePoll
 		if in.watch != nil && in.watch.worked {
 			longest = idlePollNudged
+		}
+		if st.links == 0 {
+			longest = idlePoll // it keeps the disk
 		}
 		in.pollGap = min(2*in.pollGap, longest)
 		in.nextPoll = now.Add(in.pollGap)

@@ -42,8 +42,12 @@ type Incarnation struct {
 	Generation uint64 `json:"generation"`
 	Committed  int64  `json:"committed"`
 	SizeBytes  int64  `json:"size_bytes"`
-	State      string `json:"state"`           // active, rotated, known (not open now), done
+	Unread     int64  `json:"unread_bytes"`    // between the reader's position and the end; of one not open, beyond committed
+	State      string `json:"state"`           // active, rotated, undecided (not known yet what it is), known (not open now), truncated (its copy is looked for), done
 	Waits      string `json:"waits,omitempty"` // what its reader waits for
+	Writer     string `json:"writer"`          // whether somebody has it open for writing: yes, no or unknown
+	Deleted    bool   `json:"deleted,omitempty"`
+	Compressed bool   `json:"compressed,omitempty"` // positions and sizes are of the content
 }
 
 // ConflictError says that somebody else changed an entry since it was read. Theirs is

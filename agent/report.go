@@ -162,6 +162,8 @@ func (l *loop) cause(s *source, now time.Time) (State, string) {
 		return StateBehind, "Kafka slow (" + topic.Why + ")"
 	case s.cause.share(waitWindow) >= 0.5:
 		return StateBehind, "Kafka slow"
+	case s.deletedUnread() > 0:
+		return StateBehind, fmt.Sprintf("deleted, %d bytes unread", s.deletedUnread())
 	case s.missing:
 		return StateBehind, fmt.Sprintf("rotated away, %d bytes unread", rotatedUnread)
 	case lag <= front.win.inFlightBytes && front.wait == waitEOF && now.Sub(front.lastTurn) < 2*time.Second:

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"errors"
+	"io/fs"
 	"iter"
 	"maps"
 	"slices"
@@ -156,6 +158,11 @@ func (l *loop) job() saveJob {
 func (l *loop) saveLoop() {
 	for j := range l.saves {
 		err := writeCheckpoint(l.opt.StateDir, j.meta, j.records)
+		if errors.Is(err, fs.ErrNotExist) { // the folder was removed under us
+			if err = l.a.makeState(); err == nil {
+				err = writeCheckpoint(l.opt.StateDir, j.meta, j.records)
+			}
+		}
 		l.a.mail.post(func() { l.saved(j.n, err) })
 	}
 }
@@ -168,7 +175,7 @@ func (l *loop) saved(n uint64, err error) {
 	s.done = n
 	if err != nil {
 		s.dirty = true
-		l.setProblem("state", "positions cannot be saved in "+l.opt.StateDir+": "+reason(err)+"; after a crash lines would be sent again")
+		l.setProblem("state", "positions cannot be saved in "+l.opt.StateDir+": "+reason(err)+"; lines go on, and after a crash would be sent again: make room there, or let the agent's user write to it")
 	} else {
 		l.setProblem("state", "")
 	}

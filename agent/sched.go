@@ -48,7 +48,7 @@ func (l *loop) admit(in *incarnation, now time.Time) (turn, bool) {
 		return turn{}, false
 	}
 	switch {
-	case in.closing:
+	case in.closing || in.gaveUp != "":
 		return park(in.wait)
 	case !in.more && !in.finishing:
 		return park(waitEOF)
@@ -195,6 +195,13 @@ func (l *loop) read(t *turn, o outcome) {
 	in.busy = false
 	in.synced()
 	l.idleReaders++
+	if in.gaveUp != "" {
+		defer func() {
+			if in.gaveUp != "" && !in.closing {
+				l.giveUp(in, now)
+			}
+		}()
+	}
 	l.budget.give(t.svc.Topic, t.grant)
 	if e.throttle.lim != nil || e.turnOut {
 		e.turnOut = false
