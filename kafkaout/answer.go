@@ -40,11 +40,12 @@ func judge(err error) outcome {
 		sarama.ErrUnsupportedCompressionType, sarama.ErrPolicyViolation, sarama.ErrInvalidRequiredAcks,
 		sarama.ErrUnsupportedVersion:
 		return forbidden
-	case sarama.ErrNotLeaderForPartition, sarama.ErrUnknownTopicOrPartition, sarama.ErrLeaderNotAvailable,
-		sarama.ErrNotEnoughReplicas, sarama.ErrReplicaNotAvailable, sarama.ErrFencedLeaderEpoch,
+	case sarama.ErrUnknownTopicOrPartition, sarama.ErrLeaderNotAvailable, sarama.ErrNotEnoughReplicas, sarama.ErrReplicaNotAvailable, sarama.ErrFencedLeaderEpoch,
 		sarama.ErrUnknownLeaderEpoch, sarama.ErrInvalidMessage, sarama.ErrThrottlingQuotaExceeded:
 		return refused
 	}
+	// Among these is NOT_LEADER_OR_FOLLOWER: a leader that is replaced while it waits for the
+	// other replicas answers so, and the new one may well have got the record batch from it.
 	return unknown
 }
 
@@ -253,6 +254,9 @@ func (p *Producer) measure(took time.Duration, req *request, now time.Time) {
 
 // words is an error without the prefixes of the library, for people.
 func words(err error) string {
+	if errors.Is(err, sarama.ErrSASLAuthenticationFailed) { // which may be wrapped so that errors.As does not see it
+		return "the broker refuses user or password"
+	}
 	var code sarama.KError
 	if errors.As(err, &code) {
 		switch code {
@@ -272,8 +276,6 @@ func words(err error) string {
 			return "the broker lost its memory of this producer"
 		case sarama.ErrInvalidProducerEpoch, sarama.ErrProducerFenced:
 			return "the producer was fenced"
-		case sarama.ErrSASLAuthenticationFailed:
-			return "the broker refuses user or password"
 		case sarama.ErrUnsupportedSASLMechanism:
 			return "the broker does not know this SASL mechanism"
 		}

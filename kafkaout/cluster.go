@@ -141,6 +141,7 @@ func (c *cluster) readMap(ctx context.Context, now time.Time) {
 	} else {
 		c.mapped = now
 		p.linkUp(now)
+		p.retire()
 	}
 	if complete {
 		c.mapTries = 0
@@ -240,6 +241,28 @@ func (c *cluster) connection(ctx context.Context, leader int32, index int) *conn
 		c.group.Go(func() { conn.run(ctx) })
 	}
 	return conn
+}
+
+// retire ends the connections to brokers that the cluster no longer names, once no
+// partition is written through them. Where such a broker comes back it gets new ones.
+//
+// The race with an answer that is still on its way: its partition has been led elsewhere,
+// but the connection stays until it has taken the answer (see over), so no record batch is
+// left without one.
+func (p *Producer) retire() {
+	used := make(map[*connection]bool)
+	for _, t := range p.topics {
+		for _, part := range t.partitions {
+			used[part.conn] = true
+		}
+	}
+	for at, conn := range p.conns {
+		if _, named := p.brokers[at.broker]; !named && !used[conn] {
+			delete(p.conns, at)
+			conn.retired = true
+			signal(conn.wake)
+		}
+	}
 }
 
 // shrink drops the partitions from n on, which are gone because the topic was deleted and

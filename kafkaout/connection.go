@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -33,13 +34,15 @@ type connection struct {
 	lostSince time.Time
 	tries     int
 	retryAt   time.Time
+	retired   bool      // no partition will be written through it any more
+	throttled time.Time // the broker's quota wants silence until then
+	quotaBy   time.Time // when the quota began to be felt; zero while the last answer said nothing of it
 
 	// Of run's goroutine:
-	link      *sarama.Broker
-	inFlight  int
-	usedAt    time.Time
-	throttled time.Time // the broker's quota wants silence until then
-	slab      slab
+	link     *sarama.Broker
+	inFlight int
+	usedAt   time.Time
+	slab     slab
 }
 
 // request is the record batches that travel together.
@@ -63,12 +66,12 @@ func newConnection(p *Producer, broker int32) *connection {
 	}
 }
 
-// run writes what is ready and takes answers until ctx ends.
+// run writes what is ready and takes answers until ctx ends or the broker is gone for good.
 func (c *connection) run(ctx context.Context) {
 	defer c.hangUp()
 	timer := time.NewTimer(longWait)
 	defer timer.Stop()
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !c.over() {
 		req, wait := c.next(time.Now())
 		if req != nil {
 			c.write(req)
@@ -92,6 +95,13 @@ func (c *connection) run(ctx context.Context) {
 	}
 }
 
+// over tells whether the connection is retired and has taken every answer.
+func (c *connection) over() bool {
+	c.p.mu.Lock()
+	defer c.p.mu.Unlock()
+	return c.retired && c.inFlight == 0
+}
+
 // restAfter is how long a connection keeps the room for its last request.
 const restAfter = time.Second
 
@@ -103,9 +113,6 @@ const longWait = time.Hour
 func (c *connection) next(now time.Time) (*request, time.Duration) {
 	if c.inFlight == requestsPerConnection {
 		return nil, longWait
-	}
-	if wait := c.throttled.Sub(now); wait > 0 {
-		return nil, wait
 	}
 	ready, wait := c.ready(now)
 	if !ready {
@@ -124,6 +131,14 @@ func (c *connection) next(now time.Time) (*request, time.Duration) {
 func (c *connection) ready(now time.Time) (bool, time.Duration) {
 	c.p.mu.Lock()
 	defer c.p.mu.Unlock()
+	switch wait := c.throttled.Sub(now); {
+	case wait > 0:
+		return false, wait
+	case !c.quotaBy.IsZero() && c.inFlight > 0:
+		// The broker reads nothing from a connection that it wants silent: a second request
+		// would wait there until it counts as lost.
+		return false, longWait
+	}
 	wait := longWait
 	found := false
 	c.parts = slices.DeleteFunc(c.parts, func(part *partition) bool {
@@ -171,9 +186,15 @@ func (p *Producer) ready(part *partition, now time.Time) (bool, time.Time) {
 func (c *connection) connect() bool {
 	p := c.p
 	p.mu.Lock()
-	addr := p.brokers[c.broker]
+	addr, named := p.brokers[c.broker]
 	p.mu.Unlock()
-	link, err := open(addr, p.cfg)
+	var link *sarama.Broker
+	err := errNotNamed
+	if named {
+		link, err = open(addr, p.cfg)
+	} else {
+		addr = strconv.Itoa(int(c.broker))
+	}
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -191,6 +212,9 @@ func (c *connection) connect() bool {
 	c.lost, c.tries, c.retryAt = "", 0, time.Time{}
 	return true
 }
+
+// errNotNamed is why a broker is not even tried: one that is dead is left out of the map.
+var errNotNamed = errors.New("the cluster does not name it now")
 
 // hangUp closes the socket and takes the answers of what was on its way.
 func (c *connection) hangUp() {
@@ -284,12 +308,26 @@ func (c *connection) write(req *request) {
 // answered deals with one answer, and gives the connection up where there was none.
 func (c *connection) answered(a answer) {
 	c.inFlight--
-	if a.response != nil && a.response.ThrottleTime > 0 {
-		// sarama would wait for this under its lock, deaf to everything else.
-		c.throttled = time.Now().Add(a.response.ThrottleTime)
+	if a.response != nil {
+		c.obey(a.response.ThrottleTime, time.Now())
 	}
 	c.p.answered(a)
 	if a.err != nil {
 		c.hangUp()
 	}
+}
+
+// obey takes note of the silence that the broker's quota asks for. sarama would wait for it
+// under its lock, deaf to everything else.
+func (c *connection) obey(silence time.Duration, now time.Time) {
+	c.p.mu.Lock()
+	defer c.p.mu.Unlock()
+	switch {
+	case silence <= 0:
+		c.quotaBy = time.Time{}
+		return
+	case c.quotaBy.IsZero():
+		c.quotaBy = now
+	}
+	c.throttled = now.Add(silence)
 }

@@ -12,15 +12,26 @@
 //	                 broker
 //	Done ◄── answer: acknowledged, refused for certain, or outcome unknown
 //
-// What has an unknown outcome (connection cut, timeout) is sent again exactly as it was,
-// under the same producer id and sequence, until a broker has answered. What was refused
-// for certain goes back into the queue, where a recall may still take it.
+// What has an unknown outcome (connection cut, timeout, a leader replaced before the replicas
+// had it) is sent again exactly as it was, under the same producer id and sequence, until a
+// broker has answered. What was refused for certain goes back into the queue, where a
+// recall may still take it.
 //
 // One more goroutine keeps the map of the cluster: topics, leaders, producer ids. It is
 // the only one that may wait for a broker that has nothing to do with the data at hand.
 // It asks through connections of its own instead of a sarama.Client, because the answer
 // then names the error of every topic, asks for all topics in use in one request and for
 // no other, and connects to one broker rather than to all.
+//
+// # A partition without a leader
+//
+// New batches of entries with partition random go to partitions that can be written. What
+// already stands in the queue of one that has lost its leader, and of no other copy, stays
+// there until it has one again, although nothing of it was ever written: later batches of
+// the same files have gone to the other partitions meanwhile, and the older ones behind
+// them would break the order within a partition. The file then moves on until its window is
+// full, and waits with that cause; its committed position stays before the oldest of them.
+// A topic with two or more replicas gets a new leader within seconds.
 //
 // # Lines longer than a topic takes
 //

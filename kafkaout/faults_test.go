@@ -1,9 +1,13 @@
 package kafkaout
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -30,7 +34,7 @@ func (f *flow) stream(topic string, files int) (stop func()) {
 			s := entry(fmt.Sprintf("%s-%d", topic, i%files), topic)
 			s.Partition = []agent.Partitioning{"", agent.PartitionFile, agent.PartitionService}[i%files%3]
 			f.send(s, 1+i%20)
-			time.Sleep(100 * time.Microsecond)
+			time.Sleep(f.pace)
 		}
 	}()
 	return func() {
@@ -187,75 +191,6 @@ func TestTooFewReplicasMakeATopicSlowUntilTheyAreBack(t *testing.T) {
 	}
 }
 
-func TestOneDeadBrokerOfThreeLeavesTheOthersFlowing(t *testing.T) {
-	t.Parallel()
-	for _, how := range []string{"closed", "frozen"} {
-		t.Run(how, func(t *testing.T) {
-			t.Parallel()
-			g := newGates(t)
-			k := startKafka(t, lab.KafkaOptions{Brokers: 3, Options: []kfake.Opt{kfake.ListenFn(g.listen)}})
-			createTopic(t, k, "three", 3, nil)
-			for i := range int32(3) {
-				if err := k.Cluster().MoveTopicPartition("three", i, i); err != nil {
-					t.Fatal(err)
-				}
-			}
-			o := quick(k.Addrs())
-			o.Timeout = 500 * time.Millisecond
-			p, _ := startProducer(t, o)
-			// One service for each partition.
-			var services []*agent.Service
-			for len(services) < 3 {
-				for i := range 1000 {
-					s := entry(fmt.Sprintf("%s-%d", how, i), "three")
-					s.Partition = agent.PartitionService
-					if keyPartition([]byte(s.Service), 3) == len(services) {
-						services = append(services, s)
-						break
-					}
-				}
-			}
-			warm := newFlow(t, p)
-			for _, s := range services {
-				warm.send(s, 1)
-			}
-			warm.settled()
-			g.set(k.Addrs()[0], how)
-			stuck := newFlow(t, p)
-			stuck.tag = "stuck "
-			stuck.send(services[0], 5)
-			wait(t, "the topic shown as failing", func() bool { return p.Topic("three").Health != agent.HealthOK })
-			others := newFlow(t, p)
-			others.tag = "others "
-			began := time.Now()
-			for range 200 {
-				others.send(services[1], 5)
-				others.send(services[2], 5)
-				others.settled()
-			}
-			// Twice the timeout for the metadata would be plenty; a wait per batch would be 200 times that.
-			if took := time.Since(began); took > 10*time.Second {
-				t.Errorf("want the other brokers' partitions to flow, 200 round trips took %v", took)
-			}
-			if stuck.openBatches() != 1 {
-				t.Errorf("want the dead broker's batch to wait")
-			}
-			g.set(k.Addrs()[0], "")
-			if v := stuck.settled(); v != (agent.Verdict{}) {
-				t.Errorf("want nothing counted, got %+v", v)
-			}
-			for _, f := range []*flow{stuck, others} {
-				f.mu.Lock()
-				for line := range f.sent["three"] {
-					warm.sent["three"][line] = 1
-				}
-				f.mu.Unlock()
-			}
-			warm.compare(k)
-		})
-	}
-}
-
 func TestWhatArrivesWhileARequestIsOutIsMerged(t *testing.T) {
 	t.Parallel()
 	k := startKafka(t, lab.KafkaOptions{})
@@ -332,7 +267,7 @@ func TestNothingIsLostOrDoubledByEverythingAtOnce(t *testing.T) {
 
 func TestABrokerThatIsBackIsUsedAgain(t *testing.T) {
 	t.Parallel()
-	g := newGates(t)
+	g := newFront(t)
 	k := startKafka(t, lab.KafkaOptions{Brokers: 2, Options: []kfake.Opt{kfake.ListenFn(g.listen)}})
 	createTopic(t, k, "back", 2, nil)
 	move := func(partition, broker int32) {
@@ -381,4 +316,118 @@ func partitionRecords(t *testing.T, k *lab.Kafka, topic string, partition int32)
 		}
 	}
 	return n
+}
+
+// running tells whether the connection's goroutine is there: a stack names its receiver.
+func (c *connection) running() bool {
+	stacks := make([]byte, 1<<20)
+	for {
+		n := runtime.Stack(stacks, true)
+		if n < len(stacks) {
+			return bytes.Contains(stacks[:n], fmt.Appendf(nil, "(*connection).run(%p", c))
+		}
+		stacks = make([]byte, 2*len(stacks))
+	}
+}
+
+func TestConnectionsToABrokerThatIsGoneForGoodEnd(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"idle", "with a request on its way"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			g := newFront(t)
+			k := startKafka(t, lab.KafkaOptions{Brokers: 3, Options: []kfake.Opt{kfake.ListenFn(g.listen)}})
+			createTopic(t, k, "leaving", 6, nil)
+			for i := range int32(6) {
+				if err := k.Cluster().MoveTopicPartition("leaving", i, i%3); err != nil {
+					t.Fatal(err)
+				}
+			}
+			o := quick(k.Addrs())
+			o.Timeout = 500 * time.Millisecond
+			p, _ := startProducer(t, o)
+			f := newFlow(t, p)
+			services := make([]*agent.Service, 0, 40)
+			for i := range 40 { // so many that every partition gets some
+				s := entry(fmt.Sprintf("a-%d", i), "leaving")
+				s.Partition = agent.PartitionFile
+				services = append(services, s)
+				f.send(s, 2)
+			}
+			f.settled()
+			toBroker := func() (conns []*connection) {
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				for at, c := range p.conns {
+					if at.broker == 2 {
+						conns = append(conns, c)
+					}
+				}
+				return conns
+			}
+			old := toBroker()
+			if len(old) == 0 || !old[0].running() {
+				t.Fatal("want connections to broker 2 running, else this shows nothing")
+			}
+			if how != "idle" {
+				g.set(k.Addrs()[2], "frozen")
+				for _, s := range services {
+					f.send(s, 2)
+				}
+				wait(t, "only the frozen broker's batches left", func() bool {
+					p.mu.Lock()
+					defer p.mu.Unlock()
+					for _, part := range p.topics["leaving"].partitions {
+						if part.conn.broker == 2 != (part.chunk != nil) {
+							return false
+						}
+					}
+					return true
+				})
+			}
+			if err := k.Cluster().RemoveNode(2); err != nil {
+				t.Fatal(err)
+			}
+			p.mu.Lock()
+			p.askMap()
+			p.mu.Unlock()
+			wait(t, "no connection to the broker in the books", func() bool { return len(toBroker()) == 0 })
+			for _, c := range old {
+				wait(t, "its goroutine ended", func() bool { return !c.running() })
+			}
+			if v := f.settled(); v != (agent.Verdict{}) {
+				t.Errorf("want nothing counted, got %+v", v)
+			}
+			// A broker of that number comes back.
+			g.set("", "")
+			_, port, err := net.SplitHostPort(k.Addrs()[2])
+			if err != nil {
+				t.Fatal(err)
+			}
+			number, err := strconv.Atoi(port)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := k.Cluster().AddNode(2, number); err != nil {
+				t.Fatal(err)
+			}
+			for i := range int32(6) {
+				if err := k.Cluster().MoveTopicPartition("leaving", i, i%3); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p.mu.Lock()
+			p.askMap()
+			p.mu.Unlock()
+			wait(t, "new connections to the broker", func() bool {
+				for _, s := range services {
+					f.send(s, 1)
+				}
+				f.settled()
+				now := toBroker()
+				return len(now) > 0 && now[0] != old[0] && now[0].running()
+			})
+			f.compare(k)
+		})
+	}
 }

@@ -127,6 +127,8 @@ func (p *Producer) state(t *topic, now time.Time) agent.TopicState {
 		case part.busy && now.Sub(part.chunk.first) > p.opts.SlowAfter:
 			worse(fmt.Sprintf("broker %d has not answered for %s", part.conn.broker,
 				now.Sub(part.chunk.first).Round(time.Second)), part.chunk.first)
+		case part.conn.throttled.After(now) && now.Sub(part.conn.quotaBy) > p.opts.SlowAfter:
+			worse(fmt.Sprintf("the quota of broker %d lets this agent write only now and then", part.conn.broker), part.conn.quotaBy)
 		}
 	}
 	if slow.Health == agent.HealthOK && t.slowly > p.opts.SlowAfter && now.Sub(t.slowAt) < slowMemory {

@@ -47,7 +47,12 @@ func (v *viewer) count(host string) (summaries, details int) {
 
 func startReader(t *testing.T, addrs []string) (*viewer, *StatusReader) {
 	t.Helper()
-	r, err := NewStatusReader(StatusReaderOptions{Cluster: quick(addrs)})
+	return startReaderOf(t, StatusReaderOptions{Cluster: quick(addrs)})
+}
+
+func startReaderOf(t *testing.T, o StatusReaderOptions) (*viewer, *StatusReader) {
+	t.Helper()
+	r, err := NewStatusReader(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,11 +112,15 @@ func (s *source) look(watched bool) {
 
 func startWriter(t *testing.T, addrs []string, s *source, every time.Duration) {
 	t.Helper()
-	o := quick(addrs)
+	startWriterOf(t, quick(addrs), "", s, every)
+}
+
+func startWriterOf(t *testing.T, o Options, topic string, s *source, every time.Duration) {
+	t.Helper()
 	o.Host = s.status.Host
 	o.Log = slog.New(slog.NewTextHandler(&s.log, nil))
 	w, err := NewStatusWriter(StatusWriterOptions{
-		Cluster: o, Status: s.get, Changed: s.changed, Every: every,
+		Cluster: o, Topic: topic, Status: s.get, Changed: s.changed, Every: every,
 		Watched: func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.watched },
 	})
 	if err != nil {

@@ -87,6 +87,10 @@ func StartKafka(o KafkaOptions) (*Kafka, error) {
 	return k, nil
 }
 
+// FreePort returns a loopback port nobody listens on, which the kernel gives to no outgoing
+// connection either: a server that is stopped finds it free when it comes back.
+func FreePort() (int, error) { return freePort() }
+
 // Addrs returns host:port of every broker, the same after every restart.
 func (k *Kafka) Addrs() []string {
 	addrs := make([]string, len(k.ports))

@@ -17,6 +17,9 @@ type Fixture struct {
 	Sink agent.Sink
 	Host string // header host of what it stores; the headers host, service, path and offset must be on
 
+	// Topics begins the names of all topics, where they share a cluster with others.
+	Topics string
+
 	// Received returns what stands in a topic now, in order within each partition.
 	Received func(t testing.TB, topic string) []Received
 	// CreateTopic makes a topic with several partitions if the sink can have them.
@@ -65,7 +68,7 @@ func everyBatchGetsExactlyOneVerdict(t *testing.T, f Fixture) {
 	want := make(map[string]int)
 	var group sync.WaitGroup
 	for topic := range 2 {
-		name := "every-" + strconv.Itoa(topic)
+		name := f.Topics + "every-" + strconv.Itoa(topic)
 		f.CreateTopic(t, name)
 		for file := range files {
 			s := service("app"+strconv.Itoa(file), name, agent.PartitionRandom)
@@ -93,7 +96,7 @@ func everyBatchGetsExactlyOneVerdict(t *testing.T, f Fixture) {
 	group.Wait()
 	l.good()
 	for topic := range 2 {
-		for _, r := range f.Received(t, "every-"+strconv.Itoa(topic)) {
+		for _, r := range f.Received(t, f.Topics+"every-"+strconv.Itoa(topic)) {
 			want[string(r.Value)]--
 		}
 	}
@@ -115,7 +118,7 @@ func everyBatchGetsExactlyOneVerdict(t *testing.T, f Fixture) {
 		t.Errorf("want the link up after acknowledgements, got %+v", link)
 	}
 	poll(t, "the topic ok", func() bool {
-		s := f.Sink.Topic("every-0")
+		s := f.Sink.Topic(f.Topics + "every-0")
 		return s.Health == agent.HealthOK && s.Why == ""
 	})
 	if s := f.Sink.Topic("never-seen"); s != (agent.TopicState{}) {
@@ -124,7 +127,8 @@ func everyBatchGetsExactlyOneVerdict(t *testing.T, f Fixture) {
 }
 
 func bytesHeadersAndKeysArriveExactly(t *testing.T, f Fixture) {
-	const topic, path = "exact", "/var/log/exact/ü b.log"
+	const path = "/var/log/exact/ü b.log"
+	topic := f.Topics + "exact"
 	f.CreateTopic(t, topic)
 	lines := []string{"plain", "\xff\xfe\x00binary\x00", "umlauts äöü 世界", "\ttabs and  blanks ", "a\rb", "{\"json\": true}", "x"}
 	for _, p := range []agent.Partitioning{"", agent.PartitionRandom, agent.PartitionFile, agent.PartitionHost, agent.PartitionService} {
@@ -163,7 +167,8 @@ func bytesHeadersAndKeysArriveExactly(t *testing.T, f Fixture) {
 }
 
 func linesOfOnePathStayInOrder(t *testing.T, f Fixture) {
-	const topic, batches = "order", 200
+	const batches = 200
+	topic := f.Topics + "order"
 	f.CreateTopic(t, topic)
 	l := newLedger(t)
 	for _, p := range []agent.Partitioning{agent.PartitionRandom, agent.PartitionFile} {
@@ -203,7 +208,8 @@ func linesOfOnePathStayInOrder(t *testing.T, f Fixture) {
 }
 
 func piecesOfALineStayTogether(t *testing.T, f Fixture) {
-	const topic, path, lines, parts = "pieces", "/var/log/pieces/a.log", 12, 4
+	const path, lines, parts = "/var/log/pieces/a.log", 12, 4
+	topic := f.Topics + "pieces"
 	f.CreateTopic(t, topic)
 	s := service("pieces", topic, agent.PartitionRandom)
 	l := newLedger(t)
@@ -247,19 +253,21 @@ func piecesOfALineStayTogether(t *testing.T, f Fixture) {
 }
 
 func refusedTopicHoldsOnlyItself(t *testing.T, f Fixture) {
-	f.CreateTopic(t, "closed")
-	f.CreateTopic(t, "open")
-	allow := f.Refuse(t, "closed")
+	closedTopic := f.Topics + "closed"
+	openTopic := f.Topics + "open"
+	f.CreateTopic(t, closedTopic)
+	f.CreateTopic(t, openTopic)
+	allow := f.Refuse(t, closedTopic)
 	l := newLedger(t)
-	held := l.batch(service("closed", "closed", ""), "/var/log/closed/a", 0, "one", "two")
+	held := l.batch(service("closed", closedTopic, ""), "/var/log/closed/a", 0, "one", "two")
 	f.Sink.Send(held)
-	free := l.batch(service("open", "open", ""), "/var/log/open/a", 0, "three")
+	free := l.batch(service("open", openTopic, ""), "/var/log/open/a", 0, "three")
 	f.Sink.Send(free)
 	if v := l.wait(free); v.Err != nil {
 		t.Errorf("want the other topic to flow, got %v", v.Err)
 	}
-	poll(t, "the topic shown as refused", func() bool { return f.Sink.Topic("closed").Health == agent.HealthRefused })
-	if s := f.Sink.Topic("closed"); s.Why == "" || s.Since.IsZero() {
+	poll(t, "the topic shown as refused", func() bool { return f.Sink.Topic(closedTopic).Health == agent.HealthRefused })
+	if s := f.Sink.Topic(closedTopic); s.Why == "" || s.Since.IsZero() {
 		t.Errorf("want the refusal's cause and time, got %+v", s)
 	}
 	if !l.open(held) {
@@ -267,24 +275,25 @@ func refusedTopicHoldsOnlyItself(t *testing.T, f Fixture) {
 	}
 	allow()
 	l.good()
-	poll(t, "the topic ok again", func() bool { return f.Sink.Topic("closed").Health == agent.HealthOK })
-	if got := f.Received(t, "closed"); len(got) != 2 {
+	poll(t, "the topic ok again", func() bool { return f.Sink.Topic(closedTopic).Health == agent.HealthOK })
+	if got := f.Received(t, closedTopic); len(got) != 2 {
 		t.Errorf("want the 2 lines of the refused topic once it is allowed, got %d", len(got))
 	}
 }
 
 func recallTakesBackWhatNoBrokerHas(t *testing.T, f Fixture) {
-	f.CreateTopic(t, "gone")
-	allow := f.Refuse(t, "gone")
+	goneTopic := f.Topics + "gone"
+	f.CreateTopic(t, goneTopic)
+	allow := f.Refuse(t, goneTopic)
 	l := newLedger(t)
 	var mine, other []*agent.Batch
 	for i := range 10 {
-		mine = append(mine, l.batch(service("mine", "gone", ""), "/var/log/mine/a", int64(i)*100, "mine "+strconv.Itoa(i)))
-		other = append(other, l.batch(service("other", "gone", ""), "/var/log/other/a", int64(i)*100, "other "+strconv.Itoa(i)))
+		mine = append(mine, l.batch(service("mine", goneTopic, ""), "/var/log/mine/a", int64(i)*100, "mine "+strconv.Itoa(i)))
+		other = append(other, l.batch(service("other", goneTopic, ""), "/var/log/other/a", int64(i)*100, "other "+strconv.Itoa(i)))
 		f.Sink.Send(mine[i])
 		f.Sink.Send(other[i])
 	}
-	poll(t, "the topic shown as refused", func() bool { return f.Sink.Topic("gone").Health == agent.HealthRefused })
+	poll(t, "the topic shown as refused", func() bool { return f.Sink.Topic(goneTopic).Health == agent.HealthRefused })
 	f.Sink.Recall(mine[0].Service.LogPath)
 	for i, b := range mine {
 		if v := l.wait(b); !errors.Is(v.Err, agent.ErrRecalled) {
@@ -301,7 +310,7 @@ func recallTakesBackWhatNoBrokerHas(t *testing.T, f Fixture) {
 		}
 	}
 	var got []string
-	for _, r := range f.Received(t, "gone") {
+	for _, r := range f.Received(t, goneTopic) {
 		if r.Service == "mine" {
 			got = append(got, string(r.Value))
 		}
@@ -312,12 +321,13 @@ func recallTakesBackWhatNoBrokerHas(t *testing.T, f Fixture) {
 }
 
 func recallLeavesWhatMayBeStored(t *testing.T, f Fixture) {
-	f.CreateTopic(t, "half")
-	unblock := f.Block(t, "half")
+	halfTopic := f.Topics + "half"
+	f.CreateTopic(t, halfTopic)
+	unblock := f.Block(t, halfTopic)
 	l := newLedger(t)
-	written := l.batch(service("half", "half", agent.PartitionService), "/var/log/half/a", 0, "written")
+	written := l.batch(service("half", halfTopic, agent.PartitionService), "/var/log/half/a", 0, "written")
 	f.Sink.Send(written)
-	f.Written(t, "half")
+	f.Written(t, halfTopic)
 	f.Sink.Recall(written.Service.LogPath)
 	if !l.open(written) {
 		t.Errorf("want a written batch left without a verdict by a recall, got %+v", l.wait(written))
@@ -327,7 +337,7 @@ func recallLeavesWhatMayBeStored(t *testing.T, f Fixture) {
 		t.Errorf("want success once the broker has answered, got %+v", v)
 	}
 	l.good()
-	if got := f.Received(t, "half"); len(got) != 1 {
+	if got := f.Received(t, halfTopic); len(got) != 1 {
 		t.Errorf("want the line once, got %d", len(got))
 	}
 }
