@@ -54,6 +54,7 @@ func (l *loop) sendWants() {
 		w := want{logPath: lp, born: e.gen}
 		if isGlob(lp) {
 			w.glob = newGlob(lp, e.wanted().Exclude)
+			w.known = l.saver.unfinished(lp)
 		}
 		set.list = append(set.list, w)
 	}

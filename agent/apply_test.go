@@ -380,3 +380,28 @@ func TestEntryRemovedAndAddedBackBetweenTwoLooksIsFollowed(t *testing.T) {
 		r.expect("t", want.String())
 	}
 }
+
+// What was rotated away while the agent was down, and nothing stands in its place.
+func TestFilesOfAGlobThatAreOnlyThereUnderTheirRotatedNamesAreReadOn(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	s := r.svc("*.log")
+	r.start()
+	r.apply(s)
+	want := ""
+	for _, n := range []string{"plain", "packed"} {
+		r.write(n+".log", lines(n, 0, 30))
+		want += lines(n, 0, 30)
+	}
+	r.expect("t", want)
+	r.end()
+	for _, n := range []string{"plain", "packed"} {
+		r.write(n+".log", lines(n, 30, 60))
+		want += lines(n, 30, 60)
+		rename(t, r.path(n+".log"), r.path(n+".log.1"))
+	}
+	compress(t, r.path("packed.log.1"))
+	r.start()
+	r.apply(s)
+	r.expect("t", want)
+}

@@ -27,6 +27,7 @@ type chaos struct {
 	rotated    int
 	crashed    bool
 	compressed map[int]bool
+	dated      bool // rotated names have a date
 	deleted    bool // a file was deleted that may not be read to its end: it must not be closed
 	svc        agent.Service
 	steps      []string // for the report
@@ -54,6 +55,14 @@ func (c *chaos) write() {
 	c.say("write to %d", c.n)
 }
 
+// name is that of the nth rotated file.
+func (c *chaos) name(n int) string {
+	if c.dated {
+		return fmt.Sprintf("%s-20261122-%06d", c.path, n)
+	}
+	return fmt.Sprintf("%s.%d", c.path, n)
+}
+
 // end finishes a begun line: what is rotated away ends with a whole line or, now and
 // then, without.
 func (c *chaos) end() {
@@ -78,7 +87,7 @@ func (c *chaos) step() {
 		}
 		c.end()
 		c.rotated++
-		rename(c.t, c.path, fmt.Sprintf("%s.%d", c.path, c.rotated))
+		rename(c.t, c.path, c.name(c.rotated))
 		c.say("rename to .%d", c.rotated)
 		if c.rng.IntN(2) == 0 {
 			c.write()
@@ -93,7 +102,7 @@ func (c *chaos) step() {
 			c.open = ""
 		}
 		c.rotated++
-		copytruncate(c.t, c.path, fmt.Sprintf("%s.%d", c.path, c.rotated))
+		copytruncate(c.t, c.path, c.name(c.rotated))
 		c.say("copytruncate to .%d", c.rotated)
 	case 9:
 		c.say("unblock, wait until caught up")
@@ -146,7 +155,7 @@ func (c *chaos) step() {
 		if n := 1 + c.rng.IntN(max(1, c.rotated)); !c.compressed[n] && c.rotated > 0 {
 			c.compressed[n] = true
 			c.say("compress .%d", n)
-			compress(c.t, fmt.Sprintf("%s.%d", c.path, n))
+			compress(c.t, c.name(n))
 		}
 	case 19:
 		// Removed under the agent, which reads it from the descriptor it holds.
@@ -202,8 +211,16 @@ func (c *chaos) saveDeleted() {
 		if info, err := os.Stat(c.path); err == nil {
 			now = info.Sys().(*syscall.Stat_t).Ino
 		}
-		return s.Totals.LagBytes == 0 && s.Process.InFlightBytes == 0 && (now == 0 || s.Files[0].Inode == now)
+		return s.Totals.LagBytes == 0 && s.Process.InFlightBytes == 0 && (now == 0 || inode(s) == now)
 	})
+}
+
+// inode is that of the file the agent has open at the path; 0 where it has none.
+func inode(s agent.Status) uint64 {
+	if len(s.Files) == 0 { // a glob that matches nothing
+		return 0
+	}
+	return s.Files[0].Inode
 }
 
 // held waits until the agent has the file that stands at the path open, as large as it is:
@@ -215,7 +232,7 @@ func (c *chaos) held() {
 	}
 	ino := info.Sys().(*syscall.Stat_t).Ino
 	c.until("held", func(s agent.Status) bool {
-		return len(s.Files) > 0 && s.Files[0].Inode == ino && s.Files[0].SizeBytes == info.Size()
+		return inode(s) == ino && s.Files[0].SizeBytes == info.Size()
 	})
 }
 
@@ -254,6 +271,10 @@ func runChaos(t *testing.T, seed uint64, steps int) {
 	r.opt.RotateWait = 200 * time.Millisecond
 	c := &chaos{rig: r, rng: rand.New(rand.NewPCG(seed, 1)), path: filepath.Join(r.dir, "app.log"), compressed: make(map[int]bool)}
 	c.svc = r.svc("app.log")
+	if seed%2 == 1 {
+		c.svc = r.svc("*.log")
+	}
+	c.dated = seed%3 == 1
 	r.start()
 	r.apply(c.svc)
 	for range steps {

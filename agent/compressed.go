@@ -25,7 +25,7 @@ var compressions = []*compression{
 	{".gz", func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) }},
 	{".bz2", func(r io.Reader) (io.Reader, error) { return bzip2.NewReader(r), nil }},
 	{".zst", func(r io.Reader) (io.Reader, error) {
-		d, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(maxZstdMemory))
+		d, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxZstdWindow))
 		if err != nil {
 			return nil, err
 		}
@@ -33,9 +33,9 @@ var compressions = []*compression{
 	}},
 }
 
-// maxZstdMemory bounds what one zstd file may want: twice the window of its highest
-// ordinary level.
-const maxZstdMemory = 64 << 20
+// maxZstdWindow bounds what one zstd file may want: the window of its highest ordinary
+// level.
+const maxZstdWindow = 8 << 20
 
 // compressedBy returns how a file of this name is compressed and its name without the
 // ending; nil where it is not.

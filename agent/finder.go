@@ -18,6 +18,9 @@ type want struct {
 	logPath string
 	born    uint64 // tells an entry from one with the same log_path that was removed
 	glob    *glob  // nil: a literal path
+	// known are paths that a glob meant before: what stood there may only be found among
+	// their rotated files, if nothing stands there any more.
+	known []string
 }
 
 type wantSet struct {
@@ -314,7 +317,13 @@ func (f *finder) match(now time.Time, seen map[string]bool) (changed, tell bool)
 			by, _ := compressedBy(p) // what is compressed is a rotated file, if anything
 			return by != nil || f.access.own(p)
 		})
+		for _, p := range w.known {
+			if w.glob.match(p) {
+				found = append(found, p)
+			}
+		}
 		slices.Sort(found)
+		found = slices.Compact(found)
 		// A path that matched and is gone stays wanted until it was reported gone.
 		for _, p := range f.matches[w.logPath] {
 			if l := f.paths[p]; l != nil && l.state == lookPresent && w.glob.match(p) && !slices.Contains(found, p) {

@@ -586,3 +586,26 @@ func TestThrottledFileThatMustWaitForAnOlderOneHoldsUpNobody(t *testing.T) {
 	}
 	r.expect("t", lines("a", 0, 300)+lines("older0", 0, 100)+lines("older1", 0, 100)+lines("older2", 0, 100))
 }
+
+func TestFinishedFileThatGrowsAfterAllIsTakenUpAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.opt.RotateWait = 50 * time.Millisecond
+	r.start()
+	r.apply(r.svc("app.log"))
+	r.write("app.log", lines("a", 0, 100))
+	rename(t, r.path("app.log"), r.path("app.log.1"))
+	r.write("app.log", lines("b", 0, 100))
+	r.expect("t", lines("a", 0, 100)+lines("b", 0, 100))
+	r.until("finished", func(s agent.Status) bool { return s.Files[0].RotatedFiles == 0 })
+	r.write("app.log.1", lines("late", 0, 30))
+	r.looks(1)
+	r.expect("t", lines("a", 0, 100)+lines("b", 0, 100)+lines("late", 0, 30))
+	// And over a restart, too.
+	r.until("finished", func(s agent.Status) bool { return s.Files[0].RotatedFiles == 0 })
+	r.end()
+	r.write("app.log.1", lines("later", 0, 30))
+	r.start()
+	r.apply(r.svc("app.log"))
+	r.expect("t", lines("a", 0, 100)+lines("b", 0, 100)+lines("late", 0, 30)+lines("later", 0, 30))
+}

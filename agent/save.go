@@ -77,6 +77,18 @@ func (s *saverState) filesOf(logPath, path string) iter.Seq[fileRecord] {
 	}
 }
 
+// unfinished returns the paths of an entry with files that were not read to their end.
+func (s *saverState) unfinished(logPath string) []string {
+	var out []string
+	for k, r := range s.files {
+		if k.logPath == logPath && !r.Done {
+			out = append(out, r.Path)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 func (s *saverState) putEntry(r entryRecord) {
 	s.entries[r.LogPath] = r
 	s.lines[r.LogPath] = encodeRecord(recordLine{Entry: &r})

@@ -16,8 +16,9 @@ type zipped struct {
 	since time.Time // when it got the memory to be read
 }
 
-// maxInflating bounds the files that hold the memory to decompress, some 350 kB each.
-const maxInflating = 16
+// maxInflating bounds the files that hold the memory to decompress: some 350 kB each, and
+// up to 9 MB where it is zstd.
+const maxInflating = 8
 
 // inflateSlice is how long a file may keep that memory while others wait for it: who gets it
 // again begins from the start of his file.
