@@ -142,7 +142,7 @@ func (c *Client) ServeQuestions(ctx context.Context, host string, answer func(co
 	return c.follow(ctx, feed{
 		what: "questions to " + host, targets: []target{{key: prefix, prefix: true}}, every: c.timing.resync,
 		load: func(ctx context.Context) (revision int64, err error) {
-			err = c.do(ctx, "read the questions to "+host, func(ctx context.Context, etcd *clientv3.Client) error {
+			err = c.read(ctx, "read the questions to "+host, func(ctx context.Context, etcd *clientv3.Client) error {
 				r, err := etcd.Get(ctx, prefix, clientv3.WithPrefix())
 				if err == nil {
 					revision = r.Header.Revision

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
 
 	"logagent/agent"
 )
@@ -42,6 +43,8 @@ const (
 	// shorter pingEvery, and etcd cuts clients that ping more often than every 5s.
 	pingEvery = 10 * time.Second
 	pingWait  = 5 * time.Second
+	// maxSignIn: 10,000 hosts whose password is refused ask 333 times a second.
+	maxSignIn = 30 * time.Second
 )
 
 // timing holds what tests make shorter.
@@ -52,6 +55,8 @@ type timing struct {
 	cacheAfter        time.Duration // how long etcd may stay silent before the cache is used
 	statusEvery       time.Duration // between two coarse statuses that are not urgent
 	jitter            time.Duration // most delay of an urgent one after a shared key changed
+	fullRetry         time.Duration // most wait between two writes that etcd has no room for
+	signInAgain       time.Duration // between two times that a denied user signs in anew
 	unwatchedAfter    time.Duration // how long ROOT.watch must stay away to count as gone
 	ping              time.Duration // of a console
 }
@@ -63,6 +68,8 @@ func defaultTiming(timeout time.Duration) timing {
 		resync: 5 * time.Minute, followResync: time.Minute,
 		cacheAfter:  min(2*time.Second, timeout),
 		statusEvery: 30 * time.Second, jitter: time.Second,
+		fullRetry:      30 * time.Second,
+		signInAgain:    30 * time.Second,
 		unwatchedAfter: 3 * time.Second,
 		ping:           2 * time.Second,
 	}
@@ -81,6 +88,9 @@ type Client struct {
 	etcd       *clientv3.Client   // nil until first used; guarded by connecting
 	end        context.CancelFunc // of etcd's life; guarded by connecting
 	closed     bool               // guarded by connecting
+
+	streams streams
+	signIn  signIn
 }
 
 // New checks the options, all of them at once. It does not need etcd to answer: the
@@ -122,12 +132,14 @@ func New(o Options) (*Client, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Client{
+	c := &Client{
 		opts: o, layout: layout, log: o.Log,
 		link:       newLink(o.Log, strings.Join(o.Addrs, ", ")),
 		timing:     defaultTiming(o.Timeout),
 		connecting: make(chan struct{}, 1),
-	}, nil
+	}
+	c.signIn.most = maxSignIn
+	return c, nil
 }
 
 func checkAddr(addr string) error {
@@ -191,15 +203,15 @@ func (c *Client) connection(ctx context.Context) (*clientv3.Client, error) {
 		Username:             c.opts.User,
 		Password:             c.opts.Password,
 		Logger:               zap.NewNop(), // the default one writes to stderr
-		DialOptions: []grpc.DialOption{
+		DialOptions: append(c.handshake(),
 			grpc.WithConnectParams(grpc.ConnectParams{
 				Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: reconnectCap},
 				MinConnectTimeout: c.opts.Timeout,
 			}),
 			grpc.WithContextDialer(c.dial),
 			grpc.WithStatsHandler(c.link),
-			grpc.WithChainUnaryInterceptor(c.link.intercept),
-		},
+			grpc.WithChainUnaryInterceptor(c.signIn.intercept, listen),
+		),
 	})
 	if !release() { // ctx has ended, and the client with it
 		end()
@@ -221,7 +233,7 @@ func (c *Client) connection(ctx context.Context) (*clientv3.Client, error) {
 func (c *Client) dial(ctx context.Context, addr string) (net.Conn, error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 	if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
-		c.link.dialFailed(err)
+		c.link.dialFailed(plainDial(err))
 	}
 	return conn, err
 }
@@ -229,7 +241,8 @@ func (c *Client) dial(ctx context.Context, addr string) (net.Conn, error) {
 // do makes one request, bounded by Options.Timeout, and takes note of how the link is. The
 // error is in words, what is the thing tried.
 func (c *Client) do(ctx context.Context, what string, request func(context.Context, *clientv3.Client) error) error {
-	rctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
+	h := &heard{}
+	rctx, cancel := context.WithTimeout(context.WithValue(ctx, heardKey{}, h), c.opts.Timeout)
 	defer cancel()
 	etcd, err := c.connection(rctx)
 	if err == nil {
@@ -241,9 +254,10 @@ func (c *Client) do(ctx context.Context, what string, request func(context.Conte
 	}
 	if ctx.Err() != nil {
 		// The caller's own end says nothing about etcd, but the reason helps him.
-		return c.explain(what, err, ctx.Err())
+		return c.explain(what, err, h.last(), ctx.Err())
 	}
-	explained := c.explain(what, err, nil)
+	c.doubt(ctx, etcd, err)
+	explained := c.explain(what, err, h.last(), nil)
 	switch kindOf(err) {
 	case kindAway:
 		c.link.failed(explained.reason)
@@ -251,6 +265,22 @@ func (c *Client) do(ctx context.Context, what string, request func(context.Conte
 		c.link.answered()
 	}
 	return explained
+}
+
+// read is do for a request that changes nothing. A member that has no leader says so, and
+// the others are asked; a write waits for the next leader instead.
+func (c *Client) read(ctx context.Context, what string, request func(context.Context, *clientv3.Client) error) error {
+	return c.do(ctx, what, func(ctx context.Context, etcd *clientv3.Client) error {
+		return request(clientv3.WithRequireLeader(ctx), etcd)
+	})
+}
+
+// handshake makes gRPC shake hands through this client's link.
+func (c *Client) handshake() []grpc.DialOption {
+	if !c.opts.secured() {
+		return nil
+	}
+	return []grpc.DialOption{grpc.WithTransportCredentials(handshake{credentials.NewTLS(c.opts.TLS), c.link})}
 }
 
 // sleep waits, and returns false where ctx ended first.

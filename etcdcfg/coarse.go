@@ -38,6 +38,7 @@ func (s *statusKey) run(ctx context.Context) {
 	next := time.NewTimer(turnWait)
 	defer next.Stop()
 	wait, lost := firstBackoff, s.c.link.lostConnection()
+	var pause time.Time // after a failure: the timer alone ends it, and finds what changed meanwhile
 	for {
 		select {
 		case <-ctx.Done():
@@ -52,19 +53,23 @@ func (s *statusKey) run(ctx context.Context) {
 			}
 		case <-next.C:
 		}
+		if time.Now().Before(pause) {
+			continue
+		}
 		again, err := s.write(ctx)
 		switch {
 		case ctx.Err() != nil, errors.Is(err, ErrClosed):
 			return
 		case err == nil:
 			s.c.link.settled(what)
-			wait = firstBackoff
+			wait, pause = firstBackoff, time.Time{}
 		default:
 			if kindOf(err) == kindAnswer {
 				s.c.link.refused(what, err.Error())
 			}
-			wait = min(2*wait, maxBackoff)
+			wait = s.c.longer(wait, err)
 			again = wait/2 + rand.N(wait/2)
+			pause = time.Now().Add(again)
 		}
 		next.Reset(again)
 	}
@@ -125,7 +130,7 @@ func (s *statusKey) write(ctx context.Context) (again time.Duration, err error) 
 // gone tells whether the key is not what this agent wrote last.
 func (s *statusKey) gone(ctx context.Context) bool {
 	gone := true
-	err := s.c.do(ctx, "read the status of "+s.o.Live.Host, func(ctx context.Context, etcd *clientv3.Client) error {
+	err := s.c.read(ctx, "read the status of "+s.o.Live.Host, func(ctx context.Context, etcd *clientv3.Client) error {
 		r, err := etcd.Get(ctx, s.c.layout.Status(s.o.Live.Host), clientv3.WithKeysOnly())
 		if err == nil {
 			gone = len(r.Kvs) != 1 || r.Kvs[0].ModRevision != s.revision

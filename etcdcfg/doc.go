@@ -4,6 +4,8 @@
 // the caller: with etcd away an agent works from the last good document on its disk.
 //
 //	Client ── one connection, made on first use; Link tells how it is
+//	          (handshake: why TLS fails; signIn: what the library leaves to do where a
+//	          user's sign-in ends)
 //	feed   ── read at revision R, watch from R+1 with require-leader; read again after a
 //	          compaction, a closed watch, a lost connection, and now and then anyway
 //	  Follow          the documents of one host ── Apply(HostConfig), then the cache on disk

@@ -49,9 +49,9 @@ func eventually(t *testing.T, what string, ok func() bool) {
 }
 
 // ownEtcd starts an etcd that the test may stop.
-func ownEtcd(t *testing.T) *lab.Etcd {
+func ownEtcd(t *testing.T, o ...lab.EtcdOptions) *lab.Etcd {
 	t.Helper()
-	e, err := lab.StartEtcd(lab.EtcdOptions{})
+	e, err := lab.StartEtcd(append(o, lab.EtcdOptions{})[0])
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // feed keeps somebody in step with some keys: load reads the whole truth, event is told
@@ -50,7 +53,7 @@ const (
 // follow runs a feed until ctx ends. It fails only where the client was closed.
 func (c *Client) follow(ctx context.Context, f feed) error {
 	defer c.link.settled(f.what)
-	wait, complaint := firstBackoff, ""
+	wait := firstBackoff
 	for {
 		// Taken before the read: a connection lost since then may have moved the watch to
 		// an etcd that came back with lower revisions.
@@ -66,16 +69,16 @@ func (c *Client) follow(ctx context.Context, f feed) error {
 			return nil
 		case errors.Is(err, ErrClosed):
 			return fmt.Errorf("%s: %w", f.what, err)
-		case err == nil, errors.Is(err, rpctypes.ErrCompacted), errors.Is(err, rpctypes.ErrFutureRev), errors.Is(err, errLostConn), errors.Is(err, errClosedWatch):
-			complaint = ""
-		case loaded && kindOf(err) != kindCaller, kindOf(err) == kindAnswer:
+		case err == nil: // the watch was there until it was time
+			c.link.settled(f.what)
+		case errors.Is(err, rpctypes.ErrCompacted), errors.Is(err, rpctypes.ErrFutureRev), errors.Is(err, errLostConn), errors.Is(err, errClosedWatch):
+		case loaded && signedOut(err) && c.opts.User != "":
+			// Nobody's fault: the next watch begins on a stream that is signed in anew.
+		case kindOf(err) == kindAnswer:
+			c.link.refused(f.what, c.explain(f.what, err, nil, nil).Error())
+		case loaded && kindOf(err) == kindAway:
 			// A read that was not answered stands in the link already.
-			reason := c.explain(f.what, err, nil).Error()
-			c.link.refused(f.what, reason)
-			if reason != complaint {
-				complaint = reason
-				c.log.Warn("etcd refuses, trying again", "what", f.what, "reason", reason)
-			}
+			c.link.failed(c.explain(f.what, err, nil, nil).reason)
 		}
 		if err == nil || time.Since(started) > steady {
 			wait = firstBackoff
@@ -86,8 +89,16 @@ func (c *Client) follow(ctx context.Context, f feed) error {
 		if !sleep(ctx, wait/2+rand.N(wait/2)) {
 			return nil
 		}
-		wait = min(2*wait, maxBackoff)
+		wait = c.longer(wait, err)
 	}
+}
+
+// longer is how long to wait after one more failure.
+func (c *Client) longer(wait time.Duration, err error) time.Duration {
+	if takesNoWrites(err) {
+		return min(2*wait, c.timing.fullRetry)
+	}
+	return min(2*wait, maxBackoff)
 }
 
 // watch hands out what happens after a revision. It returns nil where it is time to load
@@ -100,7 +111,8 @@ func (c *Client) watch(ctx context.Context, f feed, revision int64, lost <-chan 
 	if f.reached != nil {
 		f.reached(revision)
 	}
-	wctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	wctx, stream := c.streams.current(clientv3.WithRequireLeader(ctx))
+	wctx, cancel := context.WithCancel(wctx)
 	responses := make(chan clientv3.WatchResponse)
 	var watchers sync.WaitGroup
 	defer watchers.Wait()
@@ -123,7 +135,10 @@ func (c *Client) watch(ctx context.Context, f feed, revision int64, lost <-chan 
 	for {
 		select {
 		case r := <-responses:
-			if err := r.Err(); err != nil {
+			if err := watchError(r); err != nil {
+				if signedOut(err) || c.doubtful(err) {
+					c.streams.leave(stream)
+				}
 				return fmt.Errorf("watch: %w", err)
 			}
 			if r.Header == nil { // a closed channel's last word
@@ -152,6 +167,21 @@ func (c *Client) watch(ctx context.Context, f feed, revision int64, lost <-chan 
 			return ctx.Err()
 		}
 	}
+}
+
+// watchError returns why a watch ended, nil where it goes on. What etcd says when it refuses
+// one comes as gRPC's text and not as its error.
+func watchError(r clientv3.WatchResponse) error {
+	err := r.Err()
+	if err == nil {
+		return nil
+	}
+	if _, reason, ok := strings.Cut(err.Error(), "desc = "); ok {
+		if known, ok := rpctypes.Error(status.Error(codes.Unknown, reason)).(rpctypes.EtcdError); ok {
+			return known
+		}
+	}
+	return err
 }
 
 // forward passes responses on, and the zero response when there will be no more.

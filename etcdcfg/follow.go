@@ -128,7 +128,7 @@ func (f *follower) seed() {
 func (f *follower) load(ctx context.Context) (int64, error) {
 	values := make([]value, len(f.keys))
 	var revision int64
-	err := f.c.do(ctx, "read the documents of "+f.o.Hosts[0], func(ctx context.Context, etcd *clientv3.Client) error {
+	err := f.c.read(ctx, "read the documents of "+f.o.Hosts[0], func(ctx context.Context, etcd *clientv3.Client) error {
 		revision = 0
 		for first := 0; first < len(f.keys); first += maxTxnKeys {
 			chunk := f.keys[first:min(first+maxTxnKeys, len(f.keys))]

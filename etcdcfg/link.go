@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/stats"
+	"google.golang.org/grpc/status"
 
 	"logagent/agent"
 )
@@ -34,8 +36,8 @@ type link struct {
 	complaints map[string]string // what etcd answers but refuses: thing tried to reason
 	open       map[string]int    // connections by the address they lead to
 	lost       chan struct{}     // closed and replaced when a connection ends
-	dialErr    string            // the last one, until a connection begins
-	raw        error             // of the last request, before the library shortened it
+	dialErr    string            // the last one, until etcd answers
+	alert      string            // why etcd hung up on a connection that had begun, until it answers
 	said       bool              // the log has this outage's reason
 }
 
@@ -66,7 +68,7 @@ func (l *link) lostConnection() <-chan struct{} {
 
 // answered notes that etcd answered.
 func (l *link) answered() {
-	l.update(func() { l.answer, l.reason = true, "" })
+	l.update(func() { l.answer, l.reason, l.dialErr, l.alert = true, "", "", "" })
 }
 
 // failed notes that etcd did not answer.
@@ -74,9 +76,17 @@ func (l *link) failed(reason string) {
 	l.update(func() { l.answer, l.reason = false, reason })
 }
 
-// refused notes that etcd answers but refuses a thing that is tried again and again.
+// refused notes that etcd answers but refuses a thing that is tried again and again, and
+// says so in the log where that is news.
 func (l *link) refused(what, reason string) {
-	l.update(func() { l.complaints[what] = reason })
+	news := false
+	l.update(func() {
+		news = l.complaints[what] != reason
+		l.complaints[what] = reason
+	})
+	if news {
+		l.log.Warn("etcd refuses, trying again", "what", what, "reason", reason)
+	}
 }
 
 // settled notes that the thing works, or is tried no more.
@@ -115,29 +125,65 @@ func (l *link) update(change func()) {
 	}
 }
 
-func (l *link) dialFailed(err error) {
-	reason := plainDial(err)
+// dialFailed notes why a connection could not be made.
+func (l *link) dialFailed(reason string) {
 	l.update(func() {
-		l.dialErr = reason
+		l.dialErr, l.alert = reason, ""
 		if len(l.open) == 0 {
 			l.answer, l.reason = false, reason
 		}
 	})
 }
 
-// lastReason returns what is known about a connection that does not come about.
-func (l *link) lastReason() (dial string, raw error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.dialErr, l.raw
+// alerted notes why etcd hung up on a connection that had begun.
+func (l *link) alerted(reason string) {
+	l.update(func() { l.alert, l.answer, l.reason = reason, false, reason })
 }
 
-// intercept keeps the error of a request before the library makes a mere timeout of it.
-func (l *link) intercept(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	err := invoke(ctx, method, req, reply, cc, opts...)
+// hungUp notes a guess at that, unless etcd has said why before.
+func (l *link) hungUp(guess string) {
+	l.update(func() {
+		if l.alert == "" {
+			l.alert, l.answer, l.reason = guess, false, guess
+		}
+	})
+}
+
+// unreachable returns why no connection comes about, "" where there is one: why one address
+// cannot be reached says nothing about a request while another is connected.
+func (l *link) unreachable() string {
 	l.mu.Lock()
-	l.raw = err
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	if l.alert != "" || len(l.open) > 0 {
+		return l.alert
+	}
+	return l.dialErr
+}
+
+// heard is what etcd or gRPC said to one request while the library tried it again and
+// again, before a mere timeout came of it.
+type heard struct {
+	mu  sync.Mutex // guards err
+	err error
+}
+
+type heardKey struct{}
+
+func (h *heard) last() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.err
+}
+
+// listen keeps what is said to a request whose ctx holds a heard.
+func listen(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	err := invoke(ctx, method, req, reply, cc, opts...)
+	h, ok := ctx.Value(heardKey{}).(*heard)
+	if ok && err != nil && (status.Code(err) != codes.DeadlineExceeded || connectionReason(err) != "") {
+		h.mu.Lock()
+		h.err = err
+		h.mu.Unlock()
+	}
 	return err
 }
 
@@ -161,7 +207,6 @@ func (l *link) HandleConn(ctx context.Context, s stats.ConnStats) {
 	case *stats.ConnBegin:
 		l.mu.Lock()
 		l.open[remote]++
-		l.dialErr = ""
 		l.mu.Unlock()
 	case *stats.ConnEnd:
 		l.update(func() {

@@ -73,7 +73,7 @@ func (l *liveKey) claim(ctx context.Context) (int64, error) {
 	var holder *mvccpb.KeyValue
 	var others []*mvccpb.KeyValue
 	standing := false // in the second place
-	err = l.c.do(ctx, "read the live key of "+host, func(ctx context.Context, etcd *clientv3.Client) error {
+	err = l.c.read(ctx, "read the live key of "+host, func(ctx context.Context, etcd *clientv3.Client) error {
 		r, err := etcd.Txn(ctx).Then(
 			clientv3.OpGet(layout.Live(host)),
 			clientv3.OpGet(layout.seconds(host), clientv3.WithPrefix()),

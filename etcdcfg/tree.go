@@ -59,7 +59,7 @@ func (c *Client) FollowTree(ctx context.Context, h TreeHandler) error {
 func (c *Client) ping(ctx context.Context) {
 	for sleep(ctx, c.timing.ping) {
 		// What comes of it stands in the link.
-		_ = c.do(ctx, "ping", func(ctx context.Context, etcd *clientv3.Client) error {
+		_ = c.read(ctx, "ping", func(ctx context.Context, etcd *clientv3.Client) error {
 			_, err := etcd.Get(ctx, c.layout.Live(""), clientv3.WithCountOnly())
 			return err
 		})
@@ -236,7 +236,7 @@ func (c *Client) pages(ctx context.Context, prefix string, revision int64, keysO
 	from, end := prefix, clientv3.GetPrefixRangeEnd(prefix)
 	for {
 		var page *clientv3.GetResponse
-		err := c.do(ctx, "read "+prefix, func(ctx context.Context, etcd *clientv3.Client) error {
+		err := c.read(ctx, "read "+prefix, func(ctx context.Context, etcd *clientv3.Client) error {
 			opts := []clientv3.OpOption{clientv3.WithRange(end), clientv3.WithLimit(pageKeys), clientv3.WithRev(revision)}
 			if keysOnly {
 				opts = append(opts, clientv3.WithKeysOnly())

@@ -63,7 +63,7 @@ func (c *Client) FollowWatched(ctx context.Context, host string, watched func(bo
 	return c.follow(ctx, feed{
 		what: "watch key of " + host, targets: []target{{key: key}}, every: c.timing.resync,
 		load: func(ctx context.Context) (revision int64, err error) {
-			err = c.do(ctx, "read the watch key of "+host, func(ctx context.Context, etcd *clientv3.Client) error {
+			err = c.read(ctx, "read the watch key of "+host, func(ctx context.Context, etcd *clientv3.Client) error {
 				r, err := etcd.Get(ctx, key, clientv3.WithKeysOnly())
 				if err == nil {
 					revision = r.Header.Revision

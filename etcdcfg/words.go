@@ -31,7 +31,7 @@ func kindOf(err error) kind {
 	case errors.Is(err, context.DeadlineExceeded),
 		errors.Is(err, rpctypes.ErrNoLeader), errors.Is(err, rpctypes.ErrTimeout),
 		errors.Is(err, rpctypes.ErrTimeoutDueToLeaderFail), errors.Is(err, rpctypes.ErrTimeoutDueToConnectionLost),
-		errors.Is(err, rpctypes.ErrAuthFailed), errors.Is(err, rpctypes.ErrUserEmpty), errors.Is(err, rpctypes.ErrInvalidAuthToken):
+		errors.Is(err, rpctypes.ErrAuthFailed), signedOut(err):
 		return kindAway
 	}
 	var served rpctypes.EtcdError
@@ -60,8 +60,9 @@ type etcdError struct {
 func (e *etcdError) Error() string { return e.what + ": etcd: " + e.reason }
 func (e *etcdError) Unwrap() error { return e.cause }
 
-// explain words an error. ended is the caller's own context's error, if it has ended.
-func (c *Client) explain(what string, err, ended error) *etcdError {
+// explain words an error. heard is what was said to the request before that; ended is the
+// caller's own context's error, if it has ended.
+func (c *Client) explain(what string, err, heard, ended error) *etcdError {
 	var done *etcdError
 	if errors.As(err, &done) {
 		return &etcdError{what: what, reason: done.reason, cause: done.cause}
@@ -75,16 +76,10 @@ func (c *Client) explain(what string, err, ended error) *etcdError {
 		e.reason = "stopped before " + where + " answered"
 	case errors.Is(err, rpctypes.ErrNoLeader):
 		e.reason = where + " has no leader"
-	case errors.Is(err, rpctypes.ErrAuthFailed):
-		e.reason = fmt.Sprintf("%s refuses user %q: wrong user or password", where, c.opts.User)
-	case errors.Is(err, rpctypes.ErrUserEmpty):
-		e.reason = where + " wants a user and password"
-	case errors.Is(err, rpctypes.ErrPermissionDenied):
-		e.reason = fmt.Sprintf("%s does not allow this to user %q", where, c.opts.User)
-	case errors.Is(err, rpctypes.ErrNoSpace):
-		e.reason = where + " is full (its quota): compact it, defragment it, disarm the alarm"
+	case c.plainRefusal(err) != "":
+		e.reason = c.plainRefusal(err)
 	case errors.Is(err, context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded || status.Code(err) == codes.Unavailable:
-		e.reason = c.unanswered(err)
+		e.reason = c.unanswered(err, heard)
 	default:
 		e.reason = where + ": " + strings.TrimPrefix(plainRPC(err), "etcdserver: ")
 	}
@@ -95,12 +90,18 @@ func (c *Client) explain(what string, err, ended error) *etcdError {
 }
 
 // unanswered words a request that nobody answered, by the best that is known about why.
-func (c *Client) unanswered(err error) string {
-	dial, raw := c.link.lastReason()
-	if dial != "" {
-		return dial
+func (c *Client) unanswered(err, heard error) string {
+	if errors.Is(rpctypes.Error(heard), rpctypes.ErrNoLeader) {
+		return c.link.addrs + " has no leader"
 	}
-	if reason := connectionReason(raw); reason != "" {
+	if reason := c.link.unreachable(); reason != "" {
+		return reason
+	}
+	// An end or a reset, whichever comes first.
+	if !c.opts.secured() && strings.Contains(plainRPC(heard)+plainRPC(err), "error reading server preface: ") {
+		return c.link.addrs + ": it hung up at the first word; does it want TLS (see etcd_ca)?"
+	}
+	if reason := connectionReason(heard); reason != "" {
 		return c.link.addrs + ": " + reason
 	}
 	if reason := connectionReason(err); reason != "" {

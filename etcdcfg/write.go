@@ -1,6 +1,7 @@
 package etcdcfg
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -34,7 +35,7 @@ func (c *Client) Get(ctx context.Context, host string) (raw []byte, revision int
 	if err := CheckHost(host); err != nil {
 		return nil, 0, err
 	}
-	err = c.do(ctx, "read the document of "+host, func(ctx context.Context, etcd *clientv3.Client) error {
+	err = c.read(ctx, "read the document of "+host, func(ctx context.Context, etcd *clientv3.Client) error {
 		r, err := etcd.Get(ctx, c.layout.Config(host))
 		if err != nil {
 			return err
@@ -49,8 +50,9 @@ func (c *Client) Get(ctx context.Context, host string) (raw []byte, revision int
 
 // Set replaces a host's document where it still has the revision base; 0: where there is
 // none. The document is checked first. The error is a *ChangedError where the document is
-// another one by now. After any other error of etcd it is not known whether the document
-// was saved.
+// another one by now; one that equals raw counts as saved, whoever saved it. Where etcd's
+// answer is lost, the document is read again to learn what became of the write, and the
+// error says so where that does not tell either: it may even take place later.
 func (c *Client) Set(ctx context.Context, host string, raw []byte, base int64) (revision int64, err error) {
 	if err := CheckHost(host); err != nil {
 		return 0, err
@@ -58,6 +60,19 @@ func (c *Client) Set(ctx context.Context, host string, raw []byte, base int64) (
 	if _, _, err := agent.ParseDocument(raw); err != nil {
 		return 0, fmt.Errorf("document of %s not saved: %w", host, err)
 	}
+	revision, err = c.set(ctx, host, raw, base)
+	var changed *ChangedError
+	if err == nil || errors.As(err, &changed) || kindOf(err) != kindAway {
+		return revision, err
+	}
+	if found, revision, readErr := c.Get(ctx, host); readErr == nil && revision != base && bytes.Equal(found, raw) {
+		return revision, nil
+	}
+	return 0, fmt.Errorf("not known whether it was saved: %w", err)
+}
+
+// set is one try of Set.
+func (c *Client) set(ctx context.Context, host string, raw []byte, base int64) (revision int64, err error) {
 	key := c.layout.Config(host)
 	var changed *ChangedError
 	err = c.do(ctx, "save the document of "+host, func(ctx context.Context, etcd *clientv3.Client) error {
@@ -76,6 +91,9 @@ func (c *Client) Set(ctx context.Context, host string, raw []byte, base int64) (
 		changed = &ChangedError{Host: host, Base: base}
 		if kvs := r.Responses[0].GetResponseRange().Kvs; len(kvs) > 0 {
 			changed.Revision, changed.Raw = kvs[0].ModRevision, kvs[0].Value
+			if bytes.Equal(changed.Raw, raw) {
+				revision, changed = changed.Revision, nil
+			}
 		}
 		return nil
 	})
@@ -127,7 +145,10 @@ func (c *Client) SetRate(ctx context.Context, host, logPath string, from, to int
 		if err != nil {
 			return 0, fmt.Errorf("rate of %s on %s: %w", logPath, host, err)
 		}
-		saved, err := c.Set(ctx, host, edited, revision)
+		if _, _, err := agent.ParseDocument(edited); err != nil {
+			return 0, fmt.Errorf("document of %s not saved: %w", host, err)
+		}
+		saved, err := c.set(ctx, host, edited, revision)
 		var changed *ChangedError
 		switch {
 		case err == nil:

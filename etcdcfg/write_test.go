@@ -200,6 +200,41 @@ func (t *lossyTxn) Commit() (*clientv3.TxnResponse, error) {
 	return r, err
 }
 
+func TestDocumentWhoseAnswerWasLostIsSavedOnceAndSaidWhereThatIsNotKnown(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name              string
+		answers, requests int
+		saved             bool
+	}{{"answer lost", 1, 0, true}, {"request lost", 0, 1, false}} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			client := newClient(t, shared.Addr())
+			base := put(t, shared, client.layout.Config("h"), entry("a", 1))
+			if _, _, err := client.Get(t.Context(), "h"); err != nil {
+				t.Fatal(err)
+			}
+			client.etcd.KV = &lossy{client.etcd.KV, c.answers, c.requests}
+			revision, err := client.Set(t.Context(), "h", []byte(entry("a", 2)), base)
+			raw, at := get(t, shared, client.layout.Config("h"))
+			if c.saved && (err != nil || revision != at || raw != entry("a", 2)) {
+				t.Errorf("got %d, %v; etcd has %s@%d", revision, err, raw, at)
+			}
+			if !c.saved && (err == nil || !strings.Contains(err.Error(), "not known whether it was saved") || at != base) {
+				t.Errorf("want it said, got %v and %s@%d", err, raw, at)
+			}
+			if _, err := client.Set(t.Context(), "h", []byte(entry("a", 3)), base-1); err == nil || strings.Contains(err.Error(), "not known") {
+				t.Errorf("another document on an older base: want it said that somebody changed it, got %v", err)
+			}
+			// Whoever saves the same once more on the old base has what he wants.
+			again, err := client.Set(t.Context(), "h", []byte(entry("a", 2)), base)
+			if raw, at := get(t, shared, client.layout.Config("h")); err != nil || again != at || raw != entry("a", 2) {
+				t.Errorf("once more: got %d, %v; etcd has %s@%d", again, err, raw, at)
+			}
+		})
+	}
+}
+
 func TestRateWhoseAnswerWasLostIsSavedOnce(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
