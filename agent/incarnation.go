@@ -36,7 +36,8 @@ type incarnation struct {
 	midLine   int64
 	readSkips []*span
 	busy      bool
-	polling   bool // a look at its size is out
+	turns     uint64 // that went out
+	polling   bool   // a look at its size is out
 	win       *window
 	seen      stat  // of the last look
 	partial   int64 // unfinished last line, known at the end of the file

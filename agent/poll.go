@@ -8,6 +8,7 @@ import (
 // pollItem asks for, and then holds, a look at one open file.
 type pollItem struct {
 	in     *incarnation
+	turns  uint64 // of in when it was asked for
 	st     stat
 	err    error
 	free   int // with freeOK: percent of its file system that is free
@@ -39,7 +40,7 @@ func (l *loop) poll(now time.Time) {
 			for in := range s.incarnations() {
 				if _, out := l.pollsOut[in.id.Dev]; !out && !in.busy && !now.Before(in.nextPoll) {
 					in.polling = true
-					due[in.id.Dev] = append(due[in.id.Dev], pollItem{in: in})
+					due[in.id.Dev] = append(due[in.id.Dev], pollItem{in: in, turns: in.turns})
 				}
 			}
 		}
@@ -75,10 +76,12 @@ func (l *loop) polled(items []pollItem) {
 		switch {
 		case in.closing:
 			in.file.Close()
+		case in.turns != it.turns:
+			// A turn went out since: "asked at size 100; a line comes; the turn reads to 150; the
+			// look says 100" is no truncation. What the turn saw is newer.
+			in.nextPoll = now.Add(in.pollGap)
 		case errors.Is(it.err, errRewritten):
-			if !in.busy {
-				l.foundTruncated(in, it.st, now)
-			}
+			l.foundTruncated(in, it.st, now)
 		case it.err != nil:
 			l.readFailed(in, it.err, now)
 		default:
@@ -111,9 +114,6 @@ func (l *loop) looked(in *incarnation, st stat, now time.Time) {
 	}
 	in.pollGap = l.opt.PollInterval
 	in.nextPoll = now.Add(in.pollGap)
-	if in.busy {
-		return
-	}
 	if st.size < in.pos { // seen here, also where no turn may come: a pause lasts
 		l.foundTruncated(in, st, now)
 		return

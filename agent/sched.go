@@ -23,6 +23,7 @@ func (l *loop) dispatch(now time.Time) {
 		in.queued = false
 		if t, ok := l.admit(in, now); ok {
 			in.busy = true
+			in.turns++
 			in.wait = l.setWait(in, waitNone, now)
 			in.lastTurn = now
 			l.idleReaders--

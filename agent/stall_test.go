@@ -165,3 +165,25 @@ func TestNudgedFileThatWaitsIsLookedAtWithTheNextPoll(t *testing.T) {
 		}
 	}
 }
+
+// A look that was asked for before a turn and told after it is older than the turn.
+func TestLookOlderThanATurnIsNoTruncation(t *testing.T) {
+	t.Parallel()
+	l, e := standing(t, &Service{Service: "s", LogPath: "/x", Topic: "t"})
+	src := e.source("/x", time.Now())
+	in := &incarnation{src: src, win: &window{}, polling: true, turns: 3, pos: 100, seen: stat{size: 100}}
+	in.win.owner = in
+	src.active = in
+	asked := pollItem{in: in, turns: in.turns, st: stat{size: 100}}
+	in.turns, in.pos, in.seen.size = 4, 150, 150 // meanwhile a line came and a turn read it
+	l.polled([]pollItem{asked})
+	if in.gen != 0 || in.pos != 150 || in.seen.size != 150 {
+		t.Errorf("generation %d, position %d, size %d: taken for a truncation", in.gen, in.pos, in.seen.size)
+	}
+	in.turns = 3 // the same look, but nothing was read since
+	in.pos = 150
+	l.saver.next = 1
+	if l.polled([]pollItem{asked}); in.gen != 1 {
+		t.Error("a truncation is not seen")
+	}
+}
