@@ -1,4 +1,5 @@
-# Everything here needs Go, make and git; `make check` also a C compiler, for -race.
+# Everything here needs Go, make and git; `make check` also a C compiler, for -race;
+# `make test-kafka` Java 17 and Maven, or an Apache Kafka of your own in KAFKA_ADDR.
 
 GO        ?= go
 BIN       := bin/logagent
@@ -8,8 +9,9 @@ PKGS      := ./...
 FUZZPKGS  ?= $(PKGS)
 TESTFLAGS ?=
 SOAK      ?= 10m
+CRASH     ?= 40s
 
-.PHONY: build demo test check lint race fuzz soak bench screenshots clean
+.PHONY: build demo test test-kafka check lint race fuzz soak crash bench screenshots clean
 
 build: ## the one binary
 	$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/logagent
@@ -19,6 +21,10 @@ demo: build ## etcd, Kafka, three hosts with live logs, the console on top
 
 test: ## every test
 	$(GO) test -timeout 15m $(TESTFLAGS) $(PKGS)
+
+test-kafka: ## what must hold on kafkaout's brokers and daemons, on real Apache Kafka
+	@[ -n "$$KAFKA_ADDR" ] || internal/kraft/fetch.sh >/dev/null
+	LOGAGENT_KAFKA=real LOGAGENT_REQUIRE=kafka $(GO) test -run RealKafka -count=1 -timeout 20m $(TESTFLAGS) ./kafkaout ./internal/kraft ./cmd/logagent
 
 check: lint race ## what must be true before a commit
 
@@ -41,6 +47,9 @@ fuzz: ## every fuzz target for FUZZTIME each
 
 soak: ## random programs of writers, rotation and operators against the agent for SOAK
 	LOGAGENT_SOAK=$(SOAK) $(GO) test ./agent -run TestSoak -v -timeout 0
+
+crash: ## kills the daemon over and over while files rotate, CRASH for each kind of rotation
+	LOGAGENT_CRASH=$(CRASH) $(GO) test ./cmd/logagent -run 'TestDeliveryOverSIGKILL.*Rotat' -count=1 -timeout 30m -v $(TESTFLAGS)
 
 bench: build ## whole-process figures beside nxadm/tail + AsyncProducer
 	$(GO) build -o bin/bench ./cmd/bench

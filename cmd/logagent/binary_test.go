@@ -20,6 +20,10 @@ import (
 // of its own.
 
 func TestMain(m *testing.M) {
+	if limits := os.Getenv(limitsEnv); limits != "" { // not to test: to become a logagent with few resources
+		fmt.Fprintln(os.Stderr, becomeLimited(limits))
+		os.Exit(exitFailed)
+	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		if err := os.RemoveAll(builtIn); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -32,7 +36,13 @@ func TestMain(m *testing.M) {
 // builtIn is the folder of the binary, removed when all tests are over.
 var builtIn = filepath.Join(os.TempDir(), fmt.Sprintf("logagent-test-%d", os.Getpid()))
 
+// binaryEnv hands the binary on to a test that runs again in a process of its own.
+const binaryEnv = "LOGAGENT_TEST_BINARY"
+
 var built = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv(binaryEnv); path != "" {
+		return path, nil
+	}
 	path := filepath.Join(builtIn, "logagent")
 	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
 	if err != nil {

@@ -60,10 +60,11 @@ func (a *app) checkVerb() *cobra.Command {
 		Short: "Tell in plain words whether an agent can work here; exit 1 where it can not",
 		Long: `Looks at the configuration, the own log and state folder, etcd, Kafka, and the topics
 and files of this host's entries, as the user who runs it: run it as the agent's. It changes
-nothing. With --file it asks the running agent what it believes about one file.`,
+nothing. With --file it asks the running agent what it believes about one file; where none
+runs, its positions on disk tell what they can.`,
 		Args: args(0, 0, "check takes no arguments"),
 	})
-	c.Flags().StringVar(&file, "file", "", "ask the running agent about this `PATH`")
+	c.Flags().StringVar(&file, "file", "", "what the agent believes about this `PATH`")
 	c.RunE = func(*cobra.Command, []string) error {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 		defer stop()

@@ -61,6 +61,12 @@ func (a *app) console(flags consoleFlags) error {
 	if err := a.onTerminal(); err != nil {
 		return err
 	}
+	return a.beside(&s, screen{flags: flags})
+}
+
+// beside is a console without an agent in its process. Where sc names an own host it joins
+// the daemon of this one.
+func (a *app) beside(s *settings, sc screen) error {
 	log, endLog, err := a.consoleLog()
 	if err != nil {
 		return err
@@ -73,7 +79,11 @@ func (a *app) console(flags consoleFlags) error {
 	defer client.Close()
 	ctx, end := untilSignal()
 	defer end()
-	return a.show(ctx, screen{settings: &s, etcd: client, log: log, flags: flags})
+	sc.settings, sc.etcd, sc.log = s, client, log
+	if sc.own != "" {
+		sc.feed = joinedAgent(s.StateDir, log)
+	}
+	return a.show(ctx, sc)
 }
 
 // attach is the console with the agent of this host: of a running daemon where there is
@@ -95,7 +105,7 @@ func (a *app) attach(flags consoleFlags) error {
 	_, err = agent.DialSocket(probe, s.StateDir)
 	switch {
 	case err == nil:
-		return a.joined(&s, ids[0], flags)
+		return a.beside(&s, screen{own: ids[0], flags: flags})
 	case errors.Is(err, fs.ErrPermission): // it may run, as another user
 		return fmt.Errorf("join the agent of this host: %w", err)
 	default:
@@ -103,38 +113,14 @@ func (a *app) attach(flags consoleFlags) error {
 	}
 }
 
-// joined is the console beside the daemon of this host.
-func (a *app) joined(s *settings, host string, flags consoleFlags) error {
-	log, endLog, err := a.consoleLog()
+// inside is the console on top of an agent of its own, which drains and saves when the
+// console ends, however it ends: by q, by a signal, by a lost terminal.
+func (a *app) inside(s *settings, ids []string, flags consoleFlags) error {
+	log, endLog, err := agentLog(s)
 	if err != nil {
 		return err
 	}
 	defer endLog()
-	client, err := etcdcfg.New(s.etcdOptions(log))
-	if err != nil {
-		return fmt.Errorf("etcd: %w", err)
-	}
-	defer client.Close()
-	ctx, end := untilSignal()
-	defer end()
-	return a.show(ctx, screen{
-		settings: s, etcd: client, log: log, own: host, feed: joinedAgent(s.StateDir, log), flags: flags,
-	})
-}
-
-// inside is the console on top of an agent of its own, which drains and saves when the
-// console ends, however it ends: by q, by a signal, by a lost terminal.
-func (a *app) inside(s *settings, ids []string, flags consoleFlags) error {
-	log, err := openLog(s)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	endQuiet, err := quietLibraries(log.Logger)
-	if err != nil {
-		return err
-	}
-	defer endQuiet()
 	n, err := newNode(s, ids, log.Logger)
 	if err != nil {
 		return err

@@ -17,20 +17,14 @@ func (a *app) daemon() error {
 	if err != nil {
 		return err
 	}
-	log, err := openLog(&s)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
-
-	endQuiet, err := quietLibraries(log.Logger)
+	log, endLog, err := agentLog(&s)
 	if err != nil {
 		return err
 	}
-	defer endQuiet()
+	defer endLog()
 	limitMemory(&s, a.getenv)
 
 	ids, err := hostKeys(s.Host)

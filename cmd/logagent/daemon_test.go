@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -114,8 +115,8 @@ func TestSecondDaemonOnOneStateFolderIsRefused(t *testing.T) {
 	first := start(t, dir, "--daemon")
 	eventually(t, "the first one runs", func() bool { return strings.Contains(readFile(t, filepath.Join(dir, daemonLog)), "logagent starts") })
 	code, _, stderr := runBinary(t, dir, "--daemon")
-	if code != exitFailed || !strings.Contains(stderr, "state") {
-		t.Errorf("want exit 1 and the state folder named, got %d, %q", code, stderr)
+	if code != exitFailed || !strings.Contains(stderr, "state") || !strings.Contains(stderr, fmt.Sprintf("pid %d on ", first.Process.Pid)) {
+		t.Errorf("want exit 1, the state folder and the pid of who holds it, got %d, %q", code, stderr)
 	}
 	first.stop(t)
 }

@@ -76,16 +76,11 @@ func (a *app) demo(f demoFlags) (err error) {
 	}
 	s := defaultSettings()
 	s.Log = filepath.Join(dir, "logagent.log")
-	log, err := openLog(&s)
+	log, endLog, err := agentLog(&s)
 	if err != nil {
 		return err
 	}
-	defer log.Close()
-	endQuiet, err := quietLibraries(log.Logger)
-	if err != nil {
-		return err
-	}
-	defer endQuiet()
+	defer endLog()
 	ctx, end := untilSignal()
 	defer end()
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -44,6 +45,19 @@ func openLog(s *settings) (*ownLog, error) {
 	l.file = l.make()
 	l.Logger = slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: l.level}))
 	return l, nil
+}
+
+// agentLog opens the log of a process that has an agent in it, and lets what libraries
+// print go there too. end ends both.
+func agentLog(s *settings) (log *ownLog, end func(), err error) {
+	if log, err = openLog(s); err != nil {
+		return nil, nil, err
+	}
+	endQuiet, err := quietLibraries(log.Logger)
+	if err != nil {
+		return nil, nil, errors.Join(err, log.Close())
+	}
+	return log, func() { endQuiet(); _ = log.Close() }, nil
 }
 
 // Write takes one line; it is the slog handler's.

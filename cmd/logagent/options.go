@@ -35,6 +35,7 @@ func (s *settings) agentOptions(host string, sink agent.Sink, etcd func() agent.
 		Host: host, StateDir: s.StateDir, Version: thisBuild().Version, Sink: sink, Log: log,
 		PollInterval: s.PollInterval, RotateWait: s.RotateWait, SaveEvery: time.Second, DrainTimeout: s.DrainTimeout,
 		MaxLineBytes: s.MaxLineBytes, InFlightBytes: s.InFlightBytes,
+		DeletedMaxBytes: s.DeletedMaxBytes, DeletedMinFree: s.DeletedMinFree,
 		Allow: s.AllowPaths, Refuse: []string{s.Log}, EtcdLink: etcd,
 	}
 }

@@ -51,6 +51,8 @@ type settings struct {
 	StateDir          string
 	PollInterval      time.Duration
 	RotateWait        time.Duration
+	DeletedMaxBytes   int64 // that deleted files may keep of the disk while they are read; 0: no bound
+	DeletedMinFree    int   // percent of a file system below which they are given up; 0: never
 	DrainTimeout      time.Duration
 	MaxLineBytes      int64
 	InFlightBytes     int64
@@ -83,6 +85,7 @@ func defaultSettings() settings {
 		StateDir:         "./state",
 		PollInterval:     200 * time.Millisecond,
 		RotateWait:       time.Minute,
+		DeletedMinFree:   5,
 		DrainTimeout:     10 * time.Second,
 		MaxLineBytes:     1_000_000,
 		InFlightBytes:    64 << 20,

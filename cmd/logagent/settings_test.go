@@ -39,6 +39,17 @@ func TestExampleHoldsEveryKeyAndEveryDefault(t *testing.T) {
 	}
 }
 
+func TestBoundsOfDeletedFilesReachTheAgent(t *testing.T) {
+	t.Parallel()
+	s, _, err := readSettings("f", []byte("deleted_max = 3 MiB\ndeleted_min_free = 7%"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o := s.agentOptions("h", nil, nil, nil); o.DeletedMaxBytes != 3<<20 || o.DeletedMinFree != 7 {
+		t.Errorf("want 3 MiB and 7 percent, got %d and %d", o.DeletedMaxBytes, o.DeletedMinFree)
+	}
+}
+
 func TestOriginalFileIsTakenAsItIs(t *testing.T) {
 	t.Parallel()
 	text := "etcd_addr = 10.134.123.183:2379          # etcd address\n" +
@@ -70,6 +81,10 @@ func TestGoodValues(t *testing.T) {
 		"etcd_timeout = 0.5":        func(s *settings) bool { return s.EtcdTimeout == 500*time.Millisecond },
 		"poll_interval = 50ms":      func(s *settings) bool { return s.PollInterval == 50*time.Millisecond },
 		"drain_timeout = 1m30s":     func(s *settings) bool { return s.DrainTimeout == 90*time.Second },
+		"deleted_max = 2 GiB":       func(s *settings) bool { return s.DeletedMaxBytes == 2<<30 },
+		"deleted_max = 0":           func(s *settings) bool { return s.DeletedMaxBytes == 0 },
+		"deleted_min_free = 12 %":   func(s *settings) bool { return s.DeletedMinFree == 12 },
+		"deleted_min_free = 0":      func(s *settings) bool { return s.DeletedMinFree == 0 },
 		"rotate_wait = 2":           func(s *settings) bool { return s.RotateWait == 2*time.Second },
 		"max_line_bytes = 2 MB":     func(s *settings) bool { return s.MaxLineBytes == 2_000_000 },
 		"in_flight_bytes = 1.5GiB":  func(s *settings) bool { return s.InFlightBytes == 3<<29 },
@@ -123,6 +138,13 @@ func TestBadValueNamesFileLineAndKey(t *testing.T) {
 		"max_line_bytes = much":           "size",
 		"max_line_bytes = 1":              "must be from",
 		"in_flight_bytes = 64 XB":         "size",
+		"deleted_max = -1":                "size",
+		"deleted_max = 2 PB":              "size",
+		"deleted_max =":                   "no value",
+		"deleted_min_free = 51":           "percent from 0 to 50",
+		"deleted_min_free = -1%":          "percent",
+		"deleted_min_free = a few":        "percent",
+		"deleted_min_free =":              "no value",
 		"allow_paths = var/log/*":         "absolute",
 		"allow_paths = /var/log/[":        "glob",
 		"log = \"open":                    "quote",

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"sync"
@@ -13,8 +14,13 @@ type LedgerOptions struct {
 	Path      string
 	Name      string // begins every line; tells the lines of several ledgers apart
 	LineBytes int    // about how long a line is; 0 means 100
-	MaxBytes  int64  // rotate by rename at this size; 0 means only when Rotate is called
+	MaxBytes  int64  // rotate at this size; 0 means only when Rotate is called
 	Keep      int    // rotated files kept; 0 means 1000
+
+	Rotation Rotation // not RotateGzip where MaxBytes is set
+	// Torn makes two of every write, cut at any byte: a reader who looks between them finds
+	// no whole line at the end.
+	Torn bool
 }
 
 // Ledger writes unique numbered lines into a log that it rotates, and knows what it wrote.
@@ -22,6 +28,8 @@ type LedgerOptions struct {
 // another line. Any goroutine may call its methods.
 type Ledger struct {
 	opts LedgerOptions
+
+	rotating sync.Mutex // held while the log is rotated; taken before mu
 
 	mu    sync.Mutex // guards file and lines
 	file  *rotatingFile
@@ -36,14 +44,18 @@ func NewLedger(o LedgerOptions) (*Ledger, error) {
 	if o.Keep == 0 {
 		o.Keep = 1000
 	}
+	if o.Rotation == RotateGzip && o.MaxBytes > 0 {
+		return nil, errors.New("ledger: rotation with compression is for Rotate, not for MaxBytes")
+	}
 	f, err := openRotating(o.Path, o.MaxBytes, o.Keep)
 	if err != nil {
 		return nil, fmt.Errorf("ledger: %w", err)
 	}
+	f.kind, f.torn = o.Rotation, o.Torn
 	return &Ledger{opts: o, file: f}, nil
 }
 
-// Write appends n lines in one write.
+// Write appends n lines in one write, or in two where the ledger is Torn.
 func (l *Ledger) Write(n int) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -61,11 +73,27 @@ func (l *Ledger) Write(n int) error {
 	return nil
 }
 
-// Rotate renames the log away and begins a new one.
+// Rotate rotates the log. Lines may be written while its old ones are compressed.
 func (l *Ledger) Rotate() error {
+	l.rotating.Lock()
+	defer l.rotating.Unlock()
+	l.mu.Lock()
+	err := l.file.rotate()
+	l.mu.Unlock()
+	if err == nil && l.opts.Rotation == RotateGzip {
+		err = l.file.compress()
+	}
+	if err != nil {
+		return fmt.Errorf("ledger: %w", err)
+	}
+	return nil
+}
+
+// Reopen opens the log by its name anew, for those who rotate it from outside.
+func (l *Ledger) Reopen() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.file.rotate(); err != nil {
+	if err := l.file.reopen(); err != nil {
 		return fmt.Errorf("ledger: %w", err)
 	}
 	return nil

@@ -1,7 +1,9 @@
 package lab
 
 import (
+	"compress/gzip"
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,17 +29,104 @@ func contents(t *testing.T, files ...string) []string {
 	return out
 }
 
-// oldestFirst returns the rotated files of a path and the path itself.
+// oldestFirst returns the rotated files of a path and the path itself; compressed ones are
+// uncompressed first.
 func oldestFirst(t *testing.T, path string) []string {
 	t.Helper()
 	files := []string{path}
 	for n := 1; ; n++ {
 		older := (&rotatingFile{path: path}).numbered(n)
+		if _, err := os.Stat(older + ".gz"); err == nil {
+			uncompress(t, older+".gz", older)
+		}
 		if _, err := os.Stat(older); err != nil {
 			slices.Reverse(files)
 			return files
 		}
 		files = append(files, older)
+	}
+}
+
+func uncompress(t *testing.T, from, to string) {
+	t.Helper()
+	f, err := os.Open(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLedgerKnowsItsLinesHoweverItIsRotated(t *testing.T) {
+	t.Parallel()
+	for name, kind := range map[string]Rotation{"rename": RotateRename, "gzip": RotateGzip, "copytruncate": RotateCopyTruncate} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "a.log")
+			l := newLedger(t, LedgerOptions{Path: path, Name: "a", Rotation: kind, Torn: true})
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- l.Run(ctx, 5000) }()
+			for n := range 5 {
+				eventually(t, "lines between rotations", func() bool { return l.Count() > 200*(n+1) })
+				if err := l.Rotate(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cancel()
+			if err := <-ended; err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Write(1); err != nil {
+				t.Fatal(err)
+			}
+			if kind == RotateGzip {
+				if left, _ := filepath.Glob(path + ".*[0-9]"); len(left) > 0 {
+					t.Errorf("not compressed: %q", left)
+				}
+			}
+			files := oldestFirst(t, path)
+			if len(files) != 6 {
+				t.Errorf("five rotations leave %q", files)
+			}
+			if got := contents(t, files...); !slices.Equal(got, l.Lines()) {
+				t.Errorf("the ledger against its files: %v", Compare(l.Lines(), got))
+			}
+		})
+	}
+}
+
+func TestLedgerFollowsItsPathAfterARotationFromOutside(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "a.log")
+	l := newLedger(t, LedgerOptions{Path: path, Name: "a"})
+	write := func() {
+		t.Helper()
+		if err := l.Write(10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write()
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	write()
+	if err := l.Reopen(); err != nil {
+		t.Fatal(err)
+	}
+	write()
+	if old, fresh := contents(t, path+".1"), contents(t, path); len(old) != 20 || len(fresh) != 10 || !slices.Equal(append(old, fresh...), l.Lines()) {
+		t.Errorf("%d lines in the old file, %d in the new one", len(old), len(fresh))
 	}
 }
 
