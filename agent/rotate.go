@@ -5,8 +5,6 @@ import (
 	"errors"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,29 +39,6 @@ func (s *source) putRotated(in *incarnation) {
 		at = len(s.rotated)
 	}
 	s.rotated = slices.Insert(s.rotated, at, in)
-}
-
-// byAge orders the names of rotated files of one path by age where their times are equal (a
-// kernel's clock ticks every few milliseconds): app.log.2 is older than app.log.1, and
-// app.log-20261121 older than app.log-20261122.
-func byAge(a, b string) int {
-	na, nb := rotationNumber(a), rotationNumber(b)
-	if na >= 0 && nb >= 0 {
-		return cmp.Compare(nb, na)
-	}
-	return cmp.Compare(a, b)
-}
-
-// rotationNumber returns N of name.N and name.N.gz; -1 where there is none. What is
-// longer is a date.
-func rotationNumber(name string) int {
-	_, name = compressedBy(name)
-	i := strings.LastIndexByte(name, '.')
-	n, err := strconv.Atoi(name[i+1:])
-	if err != nil || i < 0 || len(name)-i > 5 || n < 0 {
-		return -1
-	}
-	return n
 }
 
 // atEnd is called when an incarnation has nothing more to read for now.
