@@ -53,6 +53,7 @@ type fileRecord struct {
 	Committed int64  `json:"committed"`
 	Head      mark   `json:"head"`
 	Anchor    mark   `json:"anchor"`            // the bytes before Committed
+	Trail     trail  `json:"trail,omitempty"`   // anchors it had before
 	MTime     int64  `json:"mtime,omitempty"`   // modification time of a done file, ns since 1970
 	Size      int64  `json:"size,omitempty"`    // of a done file
 	Done      bool   `json:"done,omitempty"`    // read to its end; taken up again only if it grows

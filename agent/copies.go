@@ -213,10 +213,16 @@ func (l *loop) original(src *source, c *candidate, ct content) (of *original, ma
 				maybe = maybe || c.by == nil && ct.length() < int64(r.Head.Len)
 				continue
 			}
-			if r.Gone && ct.length() < r.Committed && (of == nil || r.Committed > of.committed) {
-				// Lines came, and were read, between the copy and the truncation.
-				of = &original{committed: r.Committed, rec: &r}
-				continue
+			if ct.length() < r.Committed {
+				// Lines came, and were read, between the copy and the truncation?
+				copied, known := r.Trail.copiedBy(ct)
+				if copied && (of == nil || r.Committed > of.committed) {
+					of = &original{committed: r.Committed, rec: &r}
+				}
+				if copied || !known {
+					maybe = maybe || !known
+					continue
+				}
 			}
 			if ct.length() < r.Committed || r.Committed < headBytes && ct.length() != r.Committed && (c.by == nil || r.Done) {
 				// Still being written; or known by so little (a header line that every
@@ -397,6 +403,9 @@ func (l *loop) takeCopy(o *orphan, not fileID, now time.Time) (taken, later bool
 		c := &candidate{file: f, name: name, st: st, since: now}
 		isCandidate := slices.ContainsFunc(src.candidates, func(c *candidate) bool { return c.st.id == st.id })
 		short := st.size < old.pos && (isCandidate || !l.reg.knows(fileKey{src.entry.svc.LogPath, st.id}, st))
+		if short {
+			short, _ = old.trail.copiedBy(plain{c})
+		}
 		if st.id == not || len(l.held[st.id]) > 0 || err1 != nil || err2 != nil || !headHolds || !anchorHolds && (!short || o.copied != nil) {
 			f.Close()
 			continue
@@ -423,7 +432,7 @@ func (l *loop) takeCopy(o *orphan, not fileID, now time.Time) (taken, later bool
 // heir makes the incarnation that goes on in a copy where old was.
 func (l *loop) heir(src *source, old *incarnation, c *candidate, now time.Time) *incarnation {
 	in := l.incarnate(src, c, now)
-	in.pos, in.anchor, in.head = old.pos, old.anchor, old.head
+	in.pos, in.anchor, in.head, in.trail = old.pos, old.anchor, old.head, old.trail
 	in.long, in.skips, in.avgLine = old.long, old.skips, old.avgLine
 	in.win = old.win
 	in.win.owner, in.win.orphaned = in, false

@@ -315,3 +315,56 @@ func TestTruncatedFileWhoseCopyIsNotCompleteAtTheEndIsReadOnAfterTheStart(t *tes
 		r.ordered("t", want+lines("b", 0, 100))
 	}
 }
+
+// Every file begins with the same banner of more than is remembered as its head, and two
+// copies end before what was delivered: one of another file must not be taken for one of
+// this.
+func TestCopiesOfFilesWithTheSameBannerAreToldApart(t *testing.T) {
+	t.Parallel()
+	banner := strings.Repeat("# the same words at the beginning of every file\n", 60)
+	for _, zip := range []bool{false, true} {
+		for _, away := range []bool{false, true} {
+			r := newRig(t)
+			s := r.svc("app.log")
+			r.start()
+			r.apply(s)
+			a := lines("a", 0, 500)
+			r.write("app.log", banner+a)
+			late := lines("late", 0, 20)
+			copied, err := os.ReadFile(r.path("app.log"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.write("app.log", late)
+			r.expect("t", banner+a+late)
+			if away {
+				r.end()
+			} else {
+				s.Paused = true
+				r.apply(s)
+			}
+			// The copy, and that of the short-lived file that came after; both end early.
+			b := lines("b", 0, 100)
+			for name, text := range map[string]string{"app.log.2": string(copied), "app.log.1": banner + b} {
+				if err := os.WriteFile(r.path("tmp"), []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				rename(t, r.path("tmp"), r.path(name))
+				if zip {
+					compress(t, r.path(name))
+				}
+			}
+			if err := os.Truncate(r.path("app.log"), 0); err != nil {
+				t.Fatal(err)
+			}
+			r.write("app.log", lines("c", 0, 10))
+			if away {
+				r.start()
+			}
+			s.Paused = false
+			r.apply(s)
+			r.looks(2)
+			r.expect("t", banner+a+late+banner+b+lines("c", 0, 10))
+		}
+	}
+}

@@ -276,13 +276,13 @@ func (l *loop) resume(in *incarnation, rec *fileRecord) error {
 		}
 	}
 	if headHolds && anchorHolds {
-		in.pos, in.anchor, in.head = rec.Committed, rec.Anchor, rec.Head
+		in.pos, in.anchor, in.head, in.trail = rec.Committed, rec.Anchor, rec.Head, rec.Trail.until(rec.Committed)
 		in.win.committed, in.win.committedAnchor = rec.Committed, rec.Anchor
 		in.skips = rec.skips()
 		return nil
 	}
 	l.a.log.Warn("truncated while the agent was away", "path", in.src.path, "committed", rec.Committed, "size", in.seen.size)
-	old := &incarnation{src: in.src, id: in.id, gen: rec.Gen, skips: rec.skips(), pos: rec.Committed, anchor: rec.Anchor, head: rec.Head, win: &window{committed: rec.Committed, committedAnchor: rec.Anchor}}
+	old := &incarnation{src: in.src, id: in.id, gen: rec.Gen, skips: rec.skips(), pos: rec.Committed, anchor: rec.Anchor, head: rec.Head, trail: rec.Trail, win: &window{committed: rec.Committed, committedAnchor: rec.Anchor}}
 	old.synced()
 	l.bereave(old, in.id, 0, time.Now())
 	in.restart()

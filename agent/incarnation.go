@@ -25,6 +25,7 @@ type incarnation struct {
 	pos     int64 // next byte to read
 	anchor  mark  // the bytes before pos, as they were when they were read
 	head    mark  // the first bytes of the file
+	trail   trail // anchors it had before
 	long    longLine
 	nuls    bool    // at the beginning of a truncated file: skip a leading run of NULs
 	skips   []*span // after a rewind: stretches ahead of pos that are acknowledged already
@@ -33,6 +34,7 @@ type incarnation struct {
 	// Loop.
 	readPos   int64 // pos, head and how far pos is into a long line, after the last turn
 	readHead  mark
+	readTrail trail
 	midLine   int64
 	readSkips []*span
 	busy      bool
@@ -108,7 +110,7 @@ func (k waitKind) String() string {
 
 // synced copies what the loop needs of the reader's fields. No turn is out.
 func (in *incarnation) synced() {
-	in.readPos, in.readHead, in.readSkips, in.midLine = in.pos, in.head, in.skips, 0
+	in.readPos, in.readHead, in.readTrail, in.readSkips, in.midLine = in.pos, in.head, in.trail, in.skips, 0
 	if in.long.active {
 		in.midLine = in.pos - in.long.start
 	}
@@ -132,6 +134,7 @@ func (in *incarnation) resolved() bool { return !in.busy && in.win.unresolved ==
 func (in *incarnation) rewind() {
 	in.skips = append(in.win.rewind(), in.skips...)
 	in.pos, in.anchor = in.win.committed, in.win.committedAnchor
+	in.trail = in.trail.until(in.pos)
 	in.long = longLine{}
 	in.need = 0
 	in.partial = 0
@@ -142,7 +145,7 @@ func (in *incarnation) rewind() {
 // restart begins the file anew after a truncation: a new generation of the same inode.
 func (in *incarnation) restart() {
 	in.gen++
-	in.pos, in.anchor, in.head = 0, mark{}, mark{}
+	in.pos, in.anchor, in.head, in.trail = 0, mark{}, mark{}, nil
 	in.long, in.skips, in.need, in.partial = longLine{}, nil, 0, 0
 	in.win = &window{owner: in}
 	in.nuls = true

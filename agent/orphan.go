@@ -84,10 +84,10 @@ func (s *source) orphanOf(ct content) (_ *orphan, later bool) {
 		if ok, _ := ct.holds(o.old.head, int64(o.old.head.Len)); !ok || o.copied != nil {
 			continue
 		}
-		if ct.length() < o.old.pos {
-			return o, false // lines came, and were read, between the copy and the truncation
-		}
 		ok, known := ct.holds(o.old.anchor, o.old.pos)
+		if ct.length() < o.old.pos { // lines came, and were read, between the copy and the truncation?
+			ok, known = o.old.trail.copiedBy(ct)
+		}
 		if ok {
 			return o, false
 		}

@@ -128,7 +128,7 @@ func (s *saverState) nextSeq() uint64 { return s.next }
 func (in *incarnation) record(now time.Time) fileRecord {
 	return fileRecord{
 		LogPath: in.src.entry.svc.LogPath, Path: in.src.path, fileID: in.id, Gen: in.gen,
-		Committed: in.win.committed, Head: in.readHead, Anchor: in.win.committedAnchor,
+		Committed: in.win.committed, Head: in.readHead, Anchor: in.win.committedAnchor, Trail: in.readTrail,
 		Ahead: in.win.ahead(in.readSkips), SeenAt: now.Unix(),
 	}
 }

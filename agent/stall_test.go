@@ -21,10 +21,13 @@ func standing(t *testing.T, svc *Service) (*loop, *entry) {
 	e.throttle.set(svc.SendRate, time.Now())
 	l.entries[svc.LogPath] = e
 	t.Cleanup(func() {
+		l.wg.Wait() // looks that are out
 		for _, s := range e.sources {
 			for in := range s.incarnations() {
 				l.nudges.drop(in)
-				in.file.Close()
+				if in.file != nil {
+					in.file.Close()
+				}
 			}
 		}
 		l.nudges.close()

@@ -146,6 +146,10 @@ func (t *turn) run(pool *buffers) outcome {
 	in.pos += int64(consumed)
 	tail := buf.mem[:a+consumed]
 	in.anchor = markOf(tail[max(0, len(tail)-anchorBytes):])
+	if half := consumed / 2; int64(half) >= trailSteps[0] { // a backlog is read in large steps
+		in.trail = in.trail.with(from+int64(half), markOf(data[half-anchorBytes:half]))
+	}
+	in.trail = in.trail.with(in.pos, in.anchor)
 	if in.head.Len < headBytes && int64(in.head.Len) < in.pos {
 		if in.head, err = markAt(in.data, min(in.pos, headBytes), headBytes); err != nil {
 			in.head = mark{}

@@ -96,13 +96,22 @@ func (l *loop) inspect(src *source, c *candidate) {
 	for _, s := range l.sourcesOf(src, c) {
 		for r := range l.saver.filesOf(src.entry.svc.LogPath, s.path) {
 			j.probes = append(j.probes, probe{r.Committed, r.Anchor})
+			j.ask(r.Trail)
 		}
 	}
 	for _, o := range src.orphans {
 		j.probes = append(j.probes, probe{o.old.pos, o.old.anchor})
+		j.ask(o.old.trail)
 	}
 	l.toInspect = append(l.toInspect, j)
 	l.nextInspection()
+}
+
+// ask adds the anchors of a trail to what is looked for.
+func (j *inspectJob) ask(t trail) {
+	for _, a := range t {
+		j.probes = append(j.probes, probe{a.Off, a.Mark})
+	}
 }
 
 // nextInspection hands the inspector its next job, if it has none.
