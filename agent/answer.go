@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/bmatcuk/doublestar/v4"
 )
@@ -90,20 +91,14 @@ func (a *Agent) answerFile(ctx context.Context, path string) Answer {
 func (l *loop) believes(path string, id fileID) Answer {
 	var ans Answer
 	followed := l.followedPath(path, id)
-	s := l.status()
-	for i := range s.Files {
-		if s.Files[i].Path == followed {
-			f := s.Files[i]
-			ans.File = &f
-			break
-		}
-	}
 	open := make(map[fileKey]bool)
 	for lp, e := range l.entries {
 		src := e.sources[followed]
 		if src == nil {
 			continue
 		}
+		f := l.fileStatus(src, time.Now()) // not the last snapshot: all of an answer is of one moment
+		ans.File = &f
 		for in := range src.incarnations() {
 			open[fileKey{lp, in.id}] = true
 			ans.Held = append(ans.Held, in.believed())
@@ -119,6 +114,14 @@ func (l *loop) believes(path string, id fileID) Answer {
 	for k := range l.saver.byPath[followed] {
 		if r := l.saver.files[k]; !open[k] {
 			ans.Held = append(ans.Held, r.believed())
+		}
+	}
+	if ans.File == nil {
+		for _, f := range l.status().Files { // taken by another entry
+			if f.Path == followed {
+				ans.File = &f
+				break
+			}
 		}
 	}
 	if ans.File == nil && len(ans.Held) == 0 {

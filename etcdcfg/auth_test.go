@@ -164,7 +164,8 @@ func TestChangedPasswordIsSaidHeldBackAndMendedWhenPutBack(t *testing.T) {
 	if text := log.String(); strings.Count(text, "\n")-said > 5 || strings.Contains(text, agentPassword) {
 		t.Errorf("want a few lines without the password, got\n%s", text)
 	}
-	if !r.runs(0, first) {
+	// A watch that etcd had granted before may still tell of the second one.
+	if !r.runs(0, first) && !r.runs(0, second) {
 		t.Errorf("want the document to stay, got %+v", r.last())
 	}
 	if err := lab.SetEtcdPassword(t.Context(), e.Client(), "agent", agentPassword); err != nil {
