@@ -73,6 +73,9 @@ func (a *Agent) answerGlob(q Question) Answer {
 // answerFile tells what the agent believes about a followed path, or about a rotated file of
 // one under the name it has now.
 func (a *Agent) answerFile(ctx context.Context, path string) Answer {
+	if err := a.access.path(path); err != nil {
+		return Answer{Error: err.Error()}
+	}
 	st, _ := statPath(path) // may hang, and so not in the loop
 	got := make(chan Answer, 1)
 	a.mail.post(func() { got <- a.loop.believes(path, st.id) })
@@ -140,12 +143,30 @@ func (l *loop) followedPath(name string, id fileID) string {
 	for _, in := range l.held[id] {
 		return in.src.path
 	}
-	for k, r := range l.saver.files {
+	for _, e := range l.entries {
+		for _, s := range e.sources {
+			if slices.ContainsFunc(s.candidates, func(c *candidate) bool { return c.st.id == id }) {
+				return s.path
+			}
+		}
+	}
+	return rememberedPath(l.saver.files, name, id)
+}
+
+// rememberedPath returns the followed path of a file that a record knows, or whose name is
+// one of its rotated ones.
+func rememberedPath(files map[fileKey]fileRecord, name string, id fileID) string {
+	stems := rotatedStems(filepath.Base(name))
+	best := name
+	for k, r := range files {
 		if k.id == id && id != (fileID{}) {
 			return r.Path
 		}
+		if filepath.Dir(r.Path) == filepath.Dir(name) && slices.Contains(stems, filepath.Base(r.Path)) {
+			best = r.Path
+		}
 	}
-	return name
+	return best
 }
 
 // believed describes an open file.
@@ -165,11 +186,11 @@ func (in *incarnation) believed() Incarnation {
 func (r *fileRecord) believed() Incarnation {
 	i := Incarnation{
 		Path: r.Path, Device: r.Dev, Inode: r.Ino, Generation: r.Gen, Committed: r.Committed,
-		SizeBytes: r.Committed, State: "known", Writer: "unknown",
+		SizeBytes: -1, Unread: -1, State: "known", Writer: "unknown", Compressed: r.Packed,
 	}
 	switch {
 	case r.Done:
-		i.State = "done"
+		i.State, i.SizeBytes, i.Unread = "done", r.Committed, 0
 	case r.Gone:
 		i.State = "truncated"
 	}
@@ -195,12 +216,7 @@ func Remembered(stateDir, path string) (Answer, error) {
 		return Answer{}, err
 	}
 	st, _ := statPath(path)
-	followed := path
-	for _, r := range cp.files {
-		if r.fileID == st.id && st.id != (fileID{}) {
-			followed = r.Path
-		}
-	}
+	followed := rememberedPath(cp.files, path, st.id)
 	var ans Answer
 	for _, r := range cp.files {
 		if r.Path != followed {

@@ -89,7 +89,7 @@ func (l *loop) add(svc *Service, now time.Time) {
 		e.first = true
 	}
 	if !isGlob(svc.LogPath) {
-		e.source(svc.LogPath, now)
+		l.source(e, svc.LogPath, now)
 	}
 	l.entries[svc.LogPath] = e
 	l.a.log.Info("entry added", "service", svc.Service, "log_path", svc.LogPath, "topic", svc.Topic, "send_rate", svc.SendRate, "first", e.first)
@@ -167,6 +167,7 @@ func (l *loop) closeSource(s *source, now time.Time) {
 		l.reg.forget(fileKey{s.entry.svc.LogPath, c.st.id})
 	}
 	for _, o := range s.orphans {
+		l.saver.putFile(o.record(now))
 		if o.copied != nil {
 			o.copied.file.Close()
 			l.reg.forget(fileKey{s.entry.svc.LogPath, o.copied.st.id})

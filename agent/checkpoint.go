@@ -55,9 +55,10 @@ type fileRecord struct {
 	Anchor    mark   `json:"anchor"`            // the bytes before Committed
 	Trail     trail  `json:"trail,omitempty"`   // anchors it had before
 	MTime     int64  `json:"mtime,omitempty"`   // modification time of a done file, ns since 1970
-	Size      int64  `json:"size,omitempty"`    // of a done file
+	Size      int64  `json:"size,omitempty"`    // of a done file; of one that is gone, what was seen of it
 	Done      bool   `json:"done,omitempty"`    // read to its end; taken up again only if it grows
 	Pending   bool   `json:"pending,omitempty"` // not opened yet: begin after the last line end at or before Committed
+	Packed    bool   `json:"packed,omitempty"`  // compressed: Committed is of the content, Size of the file
 	Gone      bool   `json:"gone,omitempty"`    // truncated: its bytes stand in a copy, if anywhere
 	// Ahead are stretches beyond Committed that are acknowledged already: with several
 	// partitions verdicts arrive out of file order.

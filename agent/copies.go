@@ -45,7 +45,7 @@ func (l *loop) siblingSeen(src *source, s sighting, now time.Time) {
 	case known && by == nil && !l.stillHolds(&rec, s.file, s.st):
 		// Another file was written over it: what is known of the old one is void.
 		l.saver.dropFile(key)
-	case known && rec.Done && s.st.size == rec.Size: // touched
+	case known && rec.Done && by == nil && s.st.size == rec.Size: // touched
 		rec.MTime = s.st.mtime
 		l.saver.putFile(rec)
 		l.reg.done(key, rec.Size, rec.MTime)
@@ -98,8 +98,9 @@ func (l *loop) decided(src *source, c *candidate, now time.Time) bool {
 	if err != nil {
 		st = c.st
 	}
+	c.deleted = st.links == 0
 	if st.size != c.st.size || st.mtime != c.st.mtime {
-		c.st, c.since, c.look = st, now, nil
+		c.st, c.since, c.look, c.like = st, now, nil, nil
 	}
 	quiet := now.Sub(c.since) >= copyQuiet
 	key := fileKey{src.entry.svc.LogPath, st.id}
@@ -118,7 +119,7 @@ func (l *loop) decided(src *source, c *candidate, now time.Time) bool {
 		}
 		ct = c.look
 	}
-	if o, later := src.orphanOf(ct); o != nil || later {
+	if o, later := src.orphanOf(c, ct); o != nil || later {
 		if o != nil {
 			l.adopt(src, o, c, now)
 		} else {
@@ -136,14 +137,11 @@ func (l *loop) decided(src *source, c *candidate, now time.Time) bool {
 		l.a.log.Info("copy of a followed file", "path", src.path, "file", c.name, "size", ct.length())
 		l.recordDone(src, c, now)
 		c.file.Close()
-		if of.rec != nil && of.rec.Gone {
-			l.saver.dropFile(of.rec.key())
-		}
 	case of != nil && of.open:
 		return false
 	case of != nil: // longer than its original ever was: what follows is read
 		rec := *of.rec
-		rec.fileID, rec.Path, rec.Done, rec.Gone, rec.Gen, rec.SeenAt = st.id, src.path, false, false, 0, now.Unix()
+		rec.fileID, rec.Path, rec.Done, rec.Packed, rec.Gen, rec.SeenAt = st.id, src.path, false, false, 0, now.Unix()
 		if old := of.rec.key(); !of.rec.Done && old != key {
 			l.saver.dropFile(old) // it goes on here
 		}
@@ -198,7 +196,11 @@ func (l *loop) original(src *source, c *candidate, ct content) (of *original, ma
 			// An original whose own bytes are gone will look for its copy with its next turn.
 			// That is asked last: else a truncation between the two would make a copy
 			// look like another file.
-			if ct.begins(in) || in.zip == nil && !in.intact() {
+			if c.like == in && c.likeGen == in.gen || ct.begins(in) {
+				c.like, c.likeGen = in, in.gen // not compared again with every look
+				return &original{committed: in.win.committed, open: true}, false
+			}
+			if in.zip == nil && !in.intact() {
 				return &original{committed: in.win.committed, open: true}, false
 			}
 			if in.busy && in.win.committed == 0 { // nothing to tell a truncation by until the turn is over
@@ -206,7 +208,7 @@ func (l *loop) original(src *source, c *candidate, ct content) (of *original, ma
 			}
 		}
 		for r := range l.saver.filesOf(src.entry.svc.LogPath, s.path) {
-			if r.fileID == c.st.id && c.by == nil || r.Pending || r.Head.Len == 0 || len(l.held[r.fileID]) > 0 {
+			if r.fileID == c.st.id && c.by == nil || r.Pending || r.Gone || r.Head.Len == 0 || len(l.held[r.fileID]) > 0 {
 				continue
 			}
 			if !begins(r.Head) {
@@ -224,7 +226,12 @@ func (l *loop) original(src *source, c *candidate, ct content) (of *original, ma
 					continue
 				}
 			}
-			if ct.length() < r.Committed || r.Committed < headBytes && ct.length() != r.Committed && (c.by == nil || r.Done) {
+			end := r.Committed // of what is not to be read
+			if r.Done && !r.Packed {
+				end = max(end, r.Size)
+			}
+			whole := ct.length() == end || ct.length() == r.Committed
+			if ct.length() < r.Committed || r.Committed < headBytes && !whole && (c.by == nil || r.Done) {
 				// Still being written; or known by so little (a header line that every
 				// file begins with) that only the whole would prove it.
 				maybe = maybe || c.by == nil
@@ -234,8 +241,8 @@ func (l *loop) original(src *source, c *candidate, ct content) (of *original, ma
 			if !known {
 				maybe = true
 			}
-			if ok && (of == nil || r.Committed > of.committed) {
-				of = &original{committed: r.Committed, rec: &r}
+			if ok && (of == nil || end > of.committed) {
+				of = &original{committed: end, rec: &r}
 			}
 		}
 	}
@@ -300,10 +307,12 @@ func (l *loop) recordDone(src *source, c *candidate, now time.Time) {
 	var err1, err2, err3 error
 	switch {
 	case c.look != nil:
+		rec.Packed = true
 		rec.Committed = c.look.size
 		rec.Head = markOf(c.look.first[:min(headBytes, len(c.look.first))])
 		rec.Anchor = markOf(c.look.last[max(0, len(c.look.last)-anchorBytes):])
 	case c.by != nil: // known by what the kernel calls it: nobody writes to a compressed file
+		rec.Packed = true
 	default:
 		rec.Committed, err1 = lastLineEnd(c.file, st.size) // should it grow, its last line is whole
 		rec.Head, err2 = markAt(c.file, min(rec.Committed, headBytes), headBytes)
@@ -385,6 +394,10 @@ func (l *loop) takeCopy(o *orphan, not fileID, now time.Time) (taken, later bool
 			continue
 		}
 		f, st, err := openRegular(name)
+		if err == nil && l.a.access.file(f) != nil {
+			f.Close()
+			continue
+		}
 		if err != nil {
 			later = later || errors.Is(err, fs.ErrNotExist) // compressed this moment
 			continue
@@ -404,7 +417,10 @@ func (l *loop) takeCopy(o *orphan, not fileID, now time.Time) (taken, later bool
 		isCandidate := slices.ContainsFunc(src.candidates, func(c *candidate) bool { return c.st.id == st.id })
 		short := st.size < old.pos && (isCandidate || !l.reg.knows(fileKey{src.entry.svc.LogPath, st.id}, st))
 		if short {
-			short, _ = old.trail.copiedBy(plain{c})
+			short = o.mayBe(c)
+			if short {
+				short, _ = old.trail.copiedBy(plain{c})
+			}
 		}
 		if st.id == not || len(l.held[st.id]) > 0 || err1 != nil || err2 != nil || !headHolds || !anchorHolds && (!short || o.copied != nil) {
 			f.Close()

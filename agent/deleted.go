@@ -36,6 +36,14 @@ func (l *loop) capDeleted(now time.Time) {
 					sum += in.seen.disk
 				}
 			}
+			for _, c := range s.candidates {
+				if c.deleted {
+					sum += c.st.disk
+				}
+			}
+			if l.opt.DeletedMaxBytes > 0 && sum > l.opt.DeletedMaxBytes {
+				sum -= s.dropDeletedCopies()
+			}
 		}
 	}
 	slices.SortFunc(deleted, func(a, b *incarnation) int { return a.rotatedAt.Compare(b.rotatedAt) })
@@ -62,23 +70,36 @@ func (l *loop) capDeleted(now time.Time) {
 	}
 }
 
-// giveUp closes a deleted file with what is unread in it. No turn is out.
+// dropDeletedCopies closes deleted copies whose original is read: nothing is lost with them.
+func (s *source) dropDeletedCopies() (disk int64) {
+	s.candidates = slices.DeleteFunc(s.candidates, func(c *candidate) bool {
+		if !c.deleted || !c.copied {
+			return false
+		}
+		disk += c.st.disk
+		c.file.Close()
+		return true
+	})
+	return disk
+}
+
+// giveUp closes a deleted file with what is unread in it. What stands in a copy is read on
+// there; the rest is lost. No turn is out.
 func (l *loop) giveUp(in *incarnation, now time.Time) {
 	src := in.src
 	unread := max(0, in.seen.size-in.readPos)
 	for _, s := range in.readSkips { // acknowledged before a rewind
 		unread -= s.end - max(s.start, min(s.end, in.readPos))
 	}
-	if unread > 0 {
-		src.count.lost += uint64(unread)
-	}
-	l.a.log.Error("bytes lost: deleted file given up", "path", src.path, "file", in.name, "bytes", unread, "why", in.gaveUp)
+	l.a.log.Warn("deleted file given up", "path", src.path, "file", in.name, "unread", unread, "why", in.gaveUp)
+	old := *in
 	in.win.owner = nil // what is in flight may still arrive
 	src.rotated = slices.DeleteFunc(src.rotated, func(o *incarnation) bool { return o == in })
 	key := fileKey{src.entry.svc.LogPath, in.id}
 	l.release(in)
 	l.saver.dropFile(key)
 	l.reg.forget(key)
+	l.bereave(&old, in.id, unread, now)
 	l.wakeNewer(src)
 	l.settle(src.entry, now)
 	l.a.signalChanged()

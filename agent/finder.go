@@ -61,6 +61,8 @@ type finder struct {
 	soon  chan struct{} // size 1: look before the next poll
 
 	at      atomic.Pointer[looking] // nil between looks
+	begun   atomic.Uint64           // looks
+	ended   atomic.Uint64           // the last of them that has been reported
 	set     wantSet
 	born    map[string]uint64   // per entry
 	matches map[string][]string // per glob entry
@@ -161,7 +163,11 @@ func (f *finder) run(ctx context.Context) {
 }
 
 func (f *finder) look(fresh bool) {
-	defer f.at.Store(nil)
+	n := f.begun.Add(1)
+	defer func() {
+		f.at.Store(nil)
+		f.ended.Store(n)
+	}()
 	now := time.Now()
 	r := lookReport{gen: f.set.gen}
 	if fresh {
@@ -446,6 +452,10 @@ func (f *finder) siblings(dir string, d *dirLook, r *lookReport) {
 			file, st, err := openRegular(full)
 			if err != nil {
 				break // unreadable or moved on: the next look tells
+			}
+			if f.access.file(file) != nil { // a link to what may not be read
+				file.Close()
+				break
 			}
 			r.sightings = append(r.sightings, sighting{logPath: logPath, path: path, file: file, st: st, sibling: full})
 			break

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"slices"
@@ -74,12 +75,13 @@ func (l *loop) listed(e *entry, err error) {
 }
 
 // source returns the entry's source for a path, new or not.
-func (e *entry) source(path string, now time.Time) *source {
+func (l *loop) source(e *entry, path string, now time.Time) *source {
 	src := e.sources[path]
 	if src == nil {
 		src = &source{entry: e, path: path, born: now}
 		src.meter.start(now)
 		e.sources[path] = src
+		l.revive(src, now)
 	}
 	return src
 }
@@ -93,7 +95,7 @@ func (l *loop) sighted(s sighting, now time.Time) {
 		}
 		return
 	}
-	src := e.source(s.path, now)
+	src := l.source(e, s.path, now)
 	src.lapsed = false
 	switch {
 	case s.sibling != "":
@@ -195,6 +197,9 @@ func (l *loop) open(src *source, f *os.File, st stat, name string, now time.Time
 	if err != nil {
 		return nil, err
 	}
+	if err := in.betweenLines(!known || !rec.Done); err != nil {
+		return nil, err
+	}
 	if in.head.Len == 0 {
 		if in.head, err = markAt(f, min(in.pos, headBytes), headBytes); err != nil {
 			return nil, err
@@ -212,6 +217,23 @@ func (l *loop) open(src *source, f *os.File, st stat, name string, now time.Time
 	l.hold(in)
 	l.a.log.Info("following", "path", src.path, "file", name, "service", e.svc.Service, "from", in.pos, "size", st.size, "inode", st.id.Ino)
 	return in, nil
+}
+
+// betweenLines has the rest of a line passed over where the position is in the middle of one:
+// start_at end in a file that has no line end for megabytes. Where rest is false that rest is
+// wanted: the beginning of the line has been sent as it was.
+func (in *incarnation) betweenLines(rest bool) error {
+	if in.pos == 0 || !rest {
+		return nil
+	}
+	var b [1]byte
+	if _, err := in.file.ReadAt(b[:], in.pos-1); err != nil {
+		return fmt.Errorf("read at %d: %w", in.pos-1, err)
+	}
+	if b[0] != '\n' {
+		in.long = longLine{active: true, start: in.pos, discard: true}
+	}
+	return nil
 }
 
 // hold takes an incarnation among the open ones.

@@ -92,6 +92,9 @@ func newFile(fd int, path string) *os.File {
 	return os.NewFile(uintptr(fd), path)
 }
 
+// lineEndSearch is how far back a line end is looked for.
+const lineEndSearch = 4 << 20
+
 const (
 	headBytes   = 1024 // how much of a file's beginning is remembered
 	anchorBytes = 256  // how much before a position is remembered
@@ -147,11 +150,15 @@ func (m mark) holds(f io.ReaderAt, off int64) (bool, error) {
 }
 
 // lastLineEnd returns the end of the last whole line that ends at or before size: 0 where
-// there is none.
+// there is none. Where the last lineEndSearch bytes hold no line end it returns size: a
+// sparse file of a terabyte must not be read backwards.
 func lastLineEnd(f io.ReaderAt, size int64) (int64, error) {
 	const step = 64 << 10
 	b := make([]byte, step)
 	for end := size; end > 0; {
+		if size-end >= lineEndSearch {
+			return size, nil
+		}
 		from := max(0, end-step)
 		n, err := f.ReadAt(b[:end-from], from)
 		if int64(n) < end-from {

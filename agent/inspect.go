@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync/atomic"
 )
 
 // A compressed file has to be read through before anything can be said of it: how long it
@@ -23,9 +24,10 @@ type probe struct {
 
 // inspection is what one pass over a compressed file found.
 type inspection struct {
-	st          stat  // of the file when the pass began; the size is what it takes on disk
-	size        int64 // of the content, as far as it could be read
-	err         error // why it is not whole: still being written, or damaged
+	st          stat   // of the file when the pass began; the size is what it takes on disk
+	raw         []byte // its last bytes, as they are
+	size        int64  // of the content, as far as it could be read
+	err         error  // why it is not whole: still being written, or damaged
 	first, last []byte
 	held        map[probe]bool
 }
@@ -40,14 +42,15 @@ type inspectJob struct {
 // inspector works through jobs until there are no more.
 func (l *loop) inspector() {
 	for j := range l.inspections {
-		i := inspect(j)
+		i := inspect(j, &l.stopInspecting)
 		l.a.mail.post(func() { l.inspected(j.c, i) })
 	}
 }
 
-// inspect reads a compressed file from end to end. It blocks as long as that takes.
-func inspect(j inspectJob) *inspection {
-	i := &inspection{st: j.st, held: make(map[probe]bool)}
+// inspect reads a compressed file from end to end, or until stop is set. It blocks as long
+// as that takes.
+func inspect(j inspectJob, stop *atomic.Bool) *inspection {
+	i := &inspection{st: j.st, raw: lastRaw(j.c.file, j.st.size), held: make(map[probe]bool)}
 	probes := slices.Clone(j.probes)
 	slices.SortFunc(probes, func(a, b probe) int { return int(min(1, max(-1, a.off-b.off))) })
 	for _, p := range probes {
@@ -64,6 +67,10 @@ func inspect(j inspectJob) *inspection {
 	buf := make([]byte, edgeBytes+chunkBytes) // the bytes before, and a chunk
 	before := 0
 	for {
+		if stop.Load() {
+			i.err = errors.New("not read through: the agent ends")
+			break
+		}
 		n, err := fill(r, buf[before:before+chunkBytes])
 		have := buf[:before+n]
 		if len(i.first) < edgeBytes {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,17 +25,18 @@ type loop struct {
 	budget  *budget
 	pool    buffers
 
-	ready         []*incarnation            // have something to read and nothing known to wait for
-	budgetWaiters map[string][]*incarnation // per topic
-	soon          []*incarnation            // nudged again before coalesce has passed
-	idleReaders   int
-	turns         chan turn
-	saves         chan saveJob
-	inspections   chan inspectJob
-	toInspect     []inspectJob
-	inspecting    bool           // a job is out
-	inflating     []*incarnation // hold the memory to decompress
-	unresolved    int            // batches without a verdict, those of closed files included
+	ready          []*incarnation            // have something to read and nothing known to wait for
+	budgetWaiters  map[string][]*incarnation // per topic
+	soon           []*incarnation            // nudged again before coalesce has passed
+	idleReaders    int
+	turns          chan turn
+	saves          chan saveJob
+	inspections    chan inspectJob
+	toInspect      []inspectJob
+	inspecting     bool // a job is out
+	stopInspecting atomic.Bool
+	inflating      []*incarnation // hold the memory to decompress
+	unresolved     int            // batches without a verdict, those of closed files included
 
 	saver      saverState
 	readers    int                // goroutines that take turns
@@ -132,6 +134,7 @@ func (l *loop) run(ctx context.Context) error {
 			deadline = time.Now().Add(l.opt.DrainTimeout)
 			l.a.log.Info("draining", "in_flight_batches", l.unresolved, "at_most", l.opt.DrainTimeout)
 			stopWork() // the finder: nothing new is begun
+			l.stopInspecting.Store(true)
 		case <-l.a.mail.wake:
 		case <-timer.C:
 		}

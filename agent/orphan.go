@@ -12,6 +12,8 @@ type orphan struct {
 	old    *incarnation // as it was; its file is not its own any more
 	unread int64        // bytes that were seen and not read
 	since  time.Time
+	gone   time.Time  // when the bytes were seen to be gone: before since, where the agent was started again
+	looks  uint64     // that had begun by then
 	copied *candidate // a copy that ends before the position; nil: none was found
 }
 
@@ -21,8 +23,34 @@ type orphan struct {
 func (o *orphan) record(now time.Time) fileRecord {
 	r := o.old.record(now)
 	r.fileID.Birth = -1 - int64(o.old.gen)
-	r.Gone = true
+	r.Gone, r.Size = true, o.old.pos+o.unread
+	r.SeenAt = o.gone.Unix()
 	return r
+}
+
+// revive makes orphans of what was truncated before the agent was started, or the entry
+// added, and has not been found since.
+func (l *loop) revive(src *source, now time.Time) {
+	for r := range l.saver.filesOf(src.entry.svc.LogPath, src.path) {
+		if !r.Gone {
+			continue
+		}
+		old := &incarnation{
+			src: src, id: r.fileID, gen: r.Gen, skips: r.skips(), pos: r.Committed, anchor: r.Anchor, head: r.Head, trail: r.Trail,
+			win: &window{committed: r.Committed, committedAnchor: r.Anchor, orphaned: true},
+		}
+		old.synced()
+		src.orphans = append(src.orphans, &orphan{
+			old: old, unread: max(0, r.Size-r.Committed), since: now, gone: time.Unix(r.SeenAt+1, 0), looks: l.finder.begun.Load(),
+		})
+		l.a.log.Info("what was truncated before is still looked for", "path", src.path, "from", r.Committed)
+	}
+}
+
+// mayBe tells whether a file can be the copy that ends before the position: it was there
+// when the bytes were gone. What was written later is another file, whatever it begins with.
+func (o *orphan) mayBe(c *candidate) bool {
+	return !time.Unix(0, c.st.mtime).After(o.gone)
 }
 
 // orderWait is how long the lines that follow a rotation wait at most for older ones that
@@ -33,7 +61,7 @@ const orderWait = 10 * time.Second
 // come, the bytes are lost and counted.
 func (l *loop) bereave(old *incarnation, not fileID, unread int64, now time.Time) {
 	src := old.src
-	o := &orphan{old: old, unread: unread, since: now}
+	o := &orphan{old: old, unread: unread, since: now, gone: now, looks: l.finder.begun.Load()}
 	taken, later := l.takeCopy(o, not, now)
 	switch {
 	case taken:
@@ -74,26 +102,36 @@ func (l *loop) lost(src *source, o *orphan) {
 		return
 	}
 	src.count.lost += uint64(n)
-	l.a.log.Error("bytes lost: truncated before they were read, and no copy found", "path", src.path, "bytes", n)
+	why := o.old.gaveUp
+	if why == "" {
+		why = "truncated before they were read"
+	}
+	l.a.log.Error("bytes lost: no copy found", "path", src.path, "bytes", n, "why", why)
 	l.a.signalChanged()
 }
 
 // orphanOf returns the orphan that a content is of; later, where it is not known yet.
-func (s *source) orphanOf(ct content) (_ *orphan, later bool) {
+func (s *source) orphanOf(c *candidate, ct content) (_ *orphan, later bool) {
+	var short *orphan
 	for _, o := range s.orphans {
 		if ok, _ := ct.holds(o.old.head, int64(o.old.head.Len)); !ok || o.copied != nil {
 			continue
 		}
 		ok, known := ct.holds(o.old.anchor, o.old.pos)
-		if ct.length() < o.old.pos { // lines came, and were read, between the copy and the truncation?
-			ok, known = o.old.trail.copiedBy(ct)
-		}
-		if ok {
+		switch {
+		case ok:
 			return o, false
+		case ct.length() < o.old.pos && o.mayBe(c): // lines came, and were read, between the copy and the truncation?
+			if ok, known = o.old.trail.copiedBy(ct); ok {
+				short = o
+			}
 		}
 		later = later || !known
 	}
-	return nil, later
+	if later {
+		return nil, true
+	}
+	return short, false
 }
 
 // adopt goes on in a copy where its orphan was. One that ends before that is held until
@@ -120,7 +158,7 @@ func (l *loop) tendOrphans(src *source, now time.Time) {
 			continue
 		case o.copied != nil:
 			l.settleShort(src, o, now)
-		case len(src.candidates) > 0 || now.Sub(o.since) < copyQuiet+2*l.opt.PollInterval:
+		case len(src.candidates) > 0 || now.Sub(o.since) < copyQuiet || l.finder.ended.Load() <= o.looks:
 			continue // the finder may not have seen the copy yet
 		default:
 			l.lost(src, o)
@@ -177,7 +215,7 @@ func (l *loop) awaits(src *source, now time.Time) bool {
 		return true
 	}
 	for r := range l.saver.filesOf(src.entry.svc.LogPath, src.path) {
-		if !r.Done && !r.Pending && len(l.held[r.fileID]) == 0 {
+		if !r.Done && !r.Pending && !r.Gone && len(l.held[r.fileID]) == 0 {
 			return true
 		}
 	}

@@ -41,8 +41,8 @@ type Incarnation struct {
 	Inode      uint64 `json:"inode"`
 	Generation uint64 `json:"generation"`
 	Committed  int64  `json:"committed"`
-	SizeBytes  int64  `json:"size_bytes"`
-	Unread     int64  `json:"unread_bytes"`    // between the reader's position and the end; of one not open, beyond committed
+	SizeBytes  int64  `json:"size_bytes"`      // -1: not known
+	Unread     int64  `json:"unread_bytes"`    // between the reader's position and the end; of one not open, beyond committed; -1: not known
 	State      string `json:"state"`           // active, rotated, undecided (not known yet what it is), known (not open now), truncated (its copy is looked for), done
 	Waits      string `json:"waits,omitempty"` // what its reader waits for
 	Writer     string `json:"writer"`          // whether somebody has it open for writing: yes, no or unknown

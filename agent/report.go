@@ -353,6 +353,9 @@ func (l *loop) fileStatus(s *source, now time.Time) FileStatus {
 		f.SizeBytes, f.ReadBytes, f.CommittedBytes, f.PartialBytes = in.seen.size, in.readPos, in.win.committed, in.partial
 	}
 	for _, c := range s.candidates {
+		if c.deleted {
+			f.DeletedBytes += c.st.size
+		}
 		if c.copied {
 			continue
 		}

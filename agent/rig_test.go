@@ -165,6 +165,7 @@ func (r *rig) expect(topic string, text string) {
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
+	r.looks(1) // what was done last has been seen
 	r.settle()
 	compare(r.t, want, r.values(topic))
 }

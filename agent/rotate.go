@@ -46,7 +46,8 @@ func (l *loop) atEnd(in *incarnation, now time.Time) {
 	if in.rotatedAt.IsZero() {
 		return
 	}
-	if in.zip != nil && in.finishing && in.pos < in.seen.size {
+	cut := in.zip != nil && in.zip.look.err != nil // a damaged file's last line is no line
+	if in.zip != nil && in.finishing && in.pos < in.seen.size && !cut {
 		in.more = true // its last line has no end: the next turn takes it as it is
 		l.push(in)
 		return
@@ -58,7 +59,7 @@ func (l *loop) atEnd(in *incarnation, now time.Time) {
 	if in.quietSince.IsZero() {
 		in.quietSince = now
 	}
-	if in.finishing && in.pos >= in.seen.size && in.resolved() && len(in.win.spans) == 0 {
+	if in.finishing && (in.pos >= in.seen.size || cut) && in.resolved() && len(in.win.spans) == 0 {
 		l.finish(in, now)
 	}
 }
@@ -68,7 +69,7 @@ func (l *loop) finish(in *incarnation, now time.Time) {
 	src := in.src
 	l.a.log.Info("rotated file finished", "path", src.path, "inode", in.id.Ino, "bytes", in.pos)
 	rec := in.record(now)
-	rec.Done, rec.Size, rec.MTime = true, in.onDisk(), in.seen.mtime
+	rec.Done, rec.Packed, rec.Size, rec.MTime = true, in.zip != nil, in.onDisk(), in.seen.mtime
 	l.saver.putFile(rec)
 	l.reg.done(rec.key(), rec.Size, rec.MTime)
 	src.rotated = slices.DeleteFunc(src.rotated, func(o *incarnation) bool { return o == in })

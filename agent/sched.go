@@ -78,7 +78,7 @@ func (l *loop) admit(in *incarnation, now time.Time) (turn, bool) {
 	}
 	t := turn{
 		in: in, svc: e.svc, lines: maxBatchLines, grant: grant,
-		maxLine: int(l.opt.MaxLineBytes), final: in.finishing, lastSeen: in.seen,
+		maxLine: int(l.opt.MaxLineBytes), final: in.finishing && (in.zip == nil || in.zip.look.err == nil), lastSeen: in.seen,
 	}
 	if e.throttle.lim != nil {
 		if e.turnOut || len(e.waiting) > 0 && !due {
@@ -318,6 +318,7 @@ func (l *loop) verdict(b *Batch, v Verdict, now time.Time) {
 	}
 	in := f.win.owner
 	if in == nil {
+		l.saver.dirty = l.saver.dirty || f.win.orphaned
 		if v.Err != nil && !f.win.orphaned {
 			// Its file was truncated meanwhile: the bytes stand nowhere any more.
 			c.lost += uint64(f.span.end - f.span.start)

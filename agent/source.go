@@ -57,11 +57,14 @@ func (c *counters) add(o *counters) {
 // candidate is a rotated file nobody knows: a copy of one that is known, or a file that
 // came and went between two looks.
 type candidate struct {
-	file  *os.File
-	name  string
-	st    stat
-	by    *compression // nil: none
-	since time.Time    // of its last change
+	file    *os.File
+	name    string
+	st      stat
+	by      *compression // nil: none
+	since   time.Time    // of its last change
+	deleted bool
+	like    *incarnation // was found to begin like this one, of this generation
+	likeGen uint64
 
 	look    *inspection // of a compressed one, as st says it is; nil: not yet
 	asked   bool        // an inspection is out

@@ -173,7 +173,7 @@ func TestNudgedFileThatWaitsIsLookedAtWithTheNextPoll(t *testing.T) {
 func TestLookOlderThanATurnIsNoTruncation(t *testing.T) {
 	t.Parallel()
 	l, e := standing(t, &Service{Service: "s", LogPath: "/x", Topic: "t"})
-	src := e.source("/x", time.Now())
+	src := l.source(e, "/x", time.Now())
 	in := &incarnation{src: src, win: &window{}, polling: true, turns: 3, pos: 100, seen: stat{size: 100}}
 	in.win.owner = in
 	src.active = in

@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"bytes"
 	"errors"
+	"os"
 	"slices"
 	"time"
 )
@@ -41,12 +43,22 @@ func (in *incarnation) stat() (stat, error) {
 	if err != nil || in.zip == nil {
 		return st, err
 	}
-	was := in.zip.look.st
-	if st.size != was.size || st.mtime != was.mtime {
+	was := in.zip.look
+	if st.size != was.st.size || st.mtime != was.st.mtime && !bytes.Equal(lastRaw(in.file, st.size), was.raw) {
 		return st, errRewritten
 	}
 	st.size = in.zip.look.size
 	return st, nil
+}
+
+// lastRaw returns the last bytes of a compressed file as they stand on the disk: length and
+// checksum of the content are among them, so a file that was only touched has the same.
+func lastRaw(f *os.File, size int64) []byte {
+	b := make([]byte, min(size, 64))
+	if _, err := f.ReadAt(b, size-int64(len(b))); err != nil {
+		return nil
+	}
+	return b
 }
 
 // onDisk is the size the folder shows for the file.
@@ -128,6 +140,9 @@ func (l *loop) nextInspection() {
 func (l *loop) inspected(c *candidate, i *inspection) {
 	l.inspecting = false
 	c.asked = false
+	if l.draining {
+		return // nothing new is begun
+	}
 	if c.st.size == i.st.size && c.st.mtime == i.st.mtime {
 		c.look = i
 	}

@@ -101,7 +101,7 @@ func (a *app) writeFile(path string, got *agent.Answer) {
 func heldInWords(i *agent.Incarnation) string {
 	words := []string{
 		fmt.Sprintf("%s  device %d inode %d generation %d", i.Path, i.Device, i.Inode, i.Generation),
-		fmt.Sprintf("committed %d of %d bytes, unread %d", i.Committed, i.SizeBytes, i.Unread),
+		progressOf(i),
 	}
 	if i.Compressed {
 		words = append(words, "compressed (bytes are of its content)")
@@ -123,4 +123,12 @@ func heldInWords(i *agent.Incarnation) string {
 		words = append(words, "waits for "+i.Waits)
 	}
 	return strings.Join(words, "  ")
+}
+
+// progressOf says how far a file is delivered.
+func progressOf(i *agent.Incarnation) string {
+	if i.SizeBytes < 0 {
+		return fmt.Sprintf("committed %d bytes of a file whose size is not known now", i.Committed)
+	}
+	return fmt.Sprintf("committed %d of %d bytes, unread %d", i.Committed, i.SizeBytes, i.Unread)
 }
