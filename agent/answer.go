@@ -73,14 +73,20 @@ func (a *Agent) answerGlob(q Question) Answer {
 // answerFile tells what the agent believes about a followed path, or about a rotated file of
 // one under the name it has now.
 func (a *Agent) answerFile(ctx context.Context, path string) Answer {
-	if err := a.access.path(path); err != nil {
-		return Answer{Error: err.Error()}
+	hidden := a.access.path(path)
+	var st stat
+	if hidden == nil {
+		st, _ = statPath(path) // may hang, and so not in the loop
 	}
-	st, _ := statPath(path) // may hang, and so not in the loop
 	got := make(chan Answer, 1)
 	a.mail.post(func() { got <- a.loop.believes(path, st.id) })
 	select {
 	case ans := <-got:
+		if f := ans.File; hidden != nil && f != nil { // the entry that names it, and nothing of the file
+			ans = Answer{File: &FileStatus{Path: f.Path, LogPath: f.LogPath, Service: f.Service, Topic: f.Topic, State: f.State, Cause: f.Cause, Since: f.Since, Limit: f.Limit}}
+		} else if hidden != nil {
+			ans = Answer{Error: hidden.Error()}
+		}
 		return ans
 	case <-ctx.Done():
 		return Answer{Error: ctx.Err().Error()}

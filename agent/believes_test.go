@@ -72,3 +72,24 @@ func TestRotatedFileIsToldOfUnderTheNameItHasNow(t *testing.T) {
 		t.Error("an empty folder remembers something")
 	}
 }
+
+func TestOfWhatAllowPathsHidesOnlyTheEntryIsTold(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	r.apply(r.svc("app.log"))
+	r.write("app.log", lines("a", 0, 10))
+	r.expect("t", lines("a", 0, 10))
+	r.end()
+	r.opt.Allow = []string{"/nowhere/**"} // from now on
+	r.start()
+	r.apply(r.svc("app.log"))
+	r.until("refused", func(s agent.Status) bool { return s.Files[0].State == agent.StateFailing })
+	ans := r.a.Answer(t.Context(), agent.Question{Kind: agent.AskFile, Path: r.path("app.log")})
+	if ans.File == nil || ans.File.State != agent.StateFailing || ans.File.Inode != 0 || ans.File.CommittedBytes != 0 || len(ans.Held) > 0 {
+		t.Errorf("of the entry's file: %+v, %+v", ans.File, ans)
+	}
+	if ans := r.a.Answer(t.Context(), agent.Question{Kind: agent.AskFile, Path: r.path("other.log")}); ans.Error == "" || ans.File != nil || len(ans.Held) > 0 {
+		t.Errorf("of another: %+v", ans)
+	}
+}
