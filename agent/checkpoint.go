@@ -190,7 +190,7 @@ func loadCheckpoint(dir string) (cp *checkpoint, notes []string) {
 		notes = append(notes, fmt.Sprintf("checkpoint %s %s; kept as %s", name, strings.TrimSpace(err.Error()), aside))
 	}
 	if damaged > 0 {
-		notes = append(notes, "no checkpoint is usable: every file is read from its beginning")
+		notes = append(notes, "no checkpoint is usable: every file is read from its beginning; rotated files that are compressed already are left unread")
 	}
 	return nil, notes
 }

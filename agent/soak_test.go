@@ -13,8 +13,8 @@ func TestSoak(t *testing.T) {
 	if err != nil {
 		t.Skip("LOGAGENT_SOAK names no duration")
 	}
-	var seed, done atomic.Uint64
-	seed.Store(uint64(time.Now().UnixNano()))
+	var seed, done, lines, rotations, crashes, doubled atomic.Int64
+	seed.Store(time.Now().UnixNano())
 	end := time.Now().Add(d)
 	t.Run("programs", func(t *testing.T) {
 		for range 4 {
@@ -24,12 +24,21 @@ func TestSoak(t *testing.T) {
 					n := seed.Add(1)
 					t.Run("", func(t *testing.T) {
 						t.Logf("seed %d", n)
-						runChaos(t, n, 60)
+						c := runChaos(t, uint64(n), 60)
 						done.Add(1)
+						lines.Add(int64(len(c.want)))
+						rotations.Add(int64(c.rotated))
+						crashes.Add(int64(c.crashes))
+						doubled.Add(int64(c.doubled))
 					})
 				}
 			})
 		}
 	})
-	t.Logf("%d programs of 60 steps", done.Load())
+	lost := "lost 0, corrupt 0"
+	if t.Failed() {
+		lost = "lines lost, doubled without a crash, or corrupt: see above"
+	}
+	t.Logf("%d programs of 60 steps, %d lines, %d rotations, %d crashes: %s, doubled by crashes %d",
+		done.Load(), lines.Load(), rotations.Load(), crashes.Load(), lost, doubled.Load())
 }
