@@ -74,3 +74,19 @@ func TestLineEndIsNotLookedForThroughATerabyte(t *testing.T) {
 		t.Errorf("end %d after %d bytes, %v", end, n, err)
 	}
 }
+
+// Once the record of its original is forgotten, that of a compressed file is all there is to
+// know its content by.
+func TestDoneCompressedFileIsRememberedByItsContent(t *testing.T) {
+	t.Parallel()
+	l, e := standing(t, &Service{Service: "s", LogPath: "/x", Topic: "t"})
+	src := l.source(e, "/x", time.Now())
+	text := bytes.Repeat([]byte("0123456789\n"), 500)
+	c := &candidate{by: compressions[0], st: stat{id: fileID{Dev: 1, Ino: 2}, size: 70}, look: &inspection{size: int64(len(text)), first: text[:edgeBytes], last: text[len(text)-edgeBytes:]}}
+	l.recordDone(src, c, time.Now())
+	rec, ok := l.saver.file(fileKey{"/x", c.st.id})
+	want := fileRecord{Committed: int64(len(text)), Head: markOf(text[:headBytes]), Anchor: markOf(text[len(text)-anchorBytes:]), Size: 70}
+	if !ok || !rec.Done || !rec.Packed || rec.Committed != want.Committed || rec.Head != want.Head || rec.Anchor != want.Anchor || rec.Size != want.Size {
+		t.Errorf("got %+v, want %+v, done and packed", rec, want)
+	}
+}
