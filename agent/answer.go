@@ -151,7 +151,7 @@ func (l *loop) followedPath(name string, id fileID) string {
 	}
 	for _, e := range l.entries {
 		for _, s := range e.sources {
-			if slices.ContainsFunc(s.candidates, func(c *candidate) bool { return c.st.id == id }) {
+			if s.hasCandidate(id) {
 				return s.path
 			}
 		}

@@ -27,7 +27,7 @@ func (l *loop) siblingSeen(src *source, s sighting, now time.Time) {
 			return
 		}
 	}
-	if slices.ContainsFunc(src.candidates, func(c *candidate) bool { return c.st.id == s.st.id }) {
+	if src.hasCandidate(s.st.id) {
 		s.file.Close()
 		return
 	}
@@ -414,8 +414,7 @@ func (l *loop) takeCopy(o *orphan, not fileID, now time.Time) (taken, later bool
 			continue
 		}
 		c := &candidate{file: f, name: name, st: st, since: now}
-		isCandidate := slices.ContainsFunc(src.candidates, func(c *candidate) bool { return c.st.id == st.id })
-		short := st.size < old.pos && (isCandidate || !l.reg.knows(fileKey{src.entry.svc.LogPath, st.id}, st))
+		short := st.size < old.pos && (src.hasCandidate(st.id) || !l.reg.knows(fileKey{src.entry.svc.LogPath, st.id}, st))
 		if short {
 			short = o.mayBe(c)
 			if short {

@@ -304,9 +304,7 @@ func (l *loop) resume(in *incarnation, rec *fileRecord) error {
 		return nil
 	}
 	l.a.log.Warn("truncated while the agent was away", "path", in.src.path, "committed", rec.Committed, "size", in.seen.size)
-	old := &incarnation{src: in.src, id: in.id, gen: rec.Gen, skips: rec.skips(), pos: rec.Committed, anchor: rec.Anchor, head: rec.Head, trail: rec.Trail, win: &window{committed: rec.Committed, committedAnchor: rec.Anchor}}
-	old.synced()
-	l.bereave(old, in.id, 0, time.Now())
+	l.bereave(rec.truncated(in.src), in.id, 0, time.Now())
 	in.restart()
 	return nil
 }

@@ -32,7 +32,7 @@ type inspection struct {
 	held        map[probe]bool
 }
 
-// inspectJob is one file to be inspected; done takes the result, in the loop.
+// inspectJob is one file to be inspected.
 type inspectJob struct {
 	c      *candidate
 	st     stat

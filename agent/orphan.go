@@ -35,16 +35,24 @@ func (l *loop) revive(src *source, now time.Time) {
 		if !r.Gone {
 			continue
 		}
-		old := &incarnation{
-			src: src, id: r.fileID, gen: r.Gen, skips: r.skips(), pos: r.Committed, anchor: r.Anchor, head: r.Head, trail: r.Trail,
-			win: &window{committed: r.Committed, committedAnchor: r.Anchor, orphaned: true},
-		}
-		old.synced()
+		old := r.truncated(src)
+		old.win.orphaned = true
 		src.orphans = append(src.orphans, &orphan{
 			old: old, unread: max(0, r.Size-r.Committed), since: now, gone: time.Unix(r.SeenAt+1, 0), looks: l.finder.begun.Load(),
 		})
 		l.a.log.Info("what was truncated before is still looked for", "path", src.path, "from", r.Committed)
 	}
+}
+
+// truncated is the incarnation that a record remembers, without its file: its bytes are not
+// there any more.
+func (r *fileRecord) truncated(src *source) *incarnation {
+	in := &incarnation{
+		src: src, id: r.fileID, gen: r.Gen, skips: r.skips(), pos: r.Committed, anchor: r.Anchor, head: r.Head, trail: r.Trail,
+		win: &window{committed: r.Committed, committedAnchor: r.Anchor},
+	}
+	in.synced()
+	return in
 }
 
 // mayBe tells whether a file can be the copy that ends before the position: it was there
@@ -65,16 +73,12 @@ func (l *loop) bereave(old *incarnation, not fileID, unread int64, now time.Time
 	taken, later := l.takeCopy(o, not, now)
 	switch {
 	case taken:
-		return
-	case o.copied != nil:
-		later = true
-	case !later:
+	case o.copied == nil && !later:
 		l.lost(src, o)
-		return
-	case old.head.Len == 0:
-		return // a copy is read whole
+	case o.copied == nil && old.head.Len == 0: // a copy is read whole
+	default:
+		l.orphan(src, o, now)
 	}
-	l.orphan(src, o, now)
 }
 
 // orphan keeps what is looked for.

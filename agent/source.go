@@ -3,6 +3,7 @@ package agent
 import (
 	"iter"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -70,6 +71,11 @@ type candidate struct {
 	asked   bool        // an inspection is out
 	damaged bool        // and that was said
 	copied  bool        // a copy of a known file, and not all of it delivered from there yet
+}
+
+// hasCandidate tells whether a file is one that nobody knows yet.
+func (s *source) hasCandidate(id fileID) bool {
+	return slices.ContainsFunc(s.candidates, func(c *candidate) bool { return c.st.id == id })
 }
 
 // incarnations yields the open files, the oldest first.
