@@ -268,6 +268,7 @@ func (p *Producer) retire() {
 // shrink drops the partitions from n on, which are gone because the topic was deleted and
 // created again with fewer, and queues what they held elsewhere.
 func (t *topic) shrink(v *verdicts, n int) bool {
+	t.sticky = nil
 	for len(t.partitions) > n {
 		part := t.partitions[len(t.partitions)-1]
 		if part.busy {

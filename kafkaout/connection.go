@@ -40,9 +40,10 @@ type connection struct {
 
 	// Of run's goroutine:
 	link     *sarama.Broker
+	socket   *splice // link's
 	inFlight int
 	usedAt   time.Time
-	slab     slab
+	encoder  encoder
 }
 
 // request is the record batches that travel together.
@@ -63,6 +64,7 @@ func newConnection(p *Producer, broker int32) *connection {
 		p: p, broker: broker,
 		wake:    make(chan struct{}, 1),
 		answers: make(chan answer, requestsPerConnection),
+		encoder: newEncoder(&p.opts),
 	}
 }
 
@@ -71,20 +73,24 @@ func (c *connection) run(ctx context.Context) {
 	defer c.hangUp()
 	timer := time.NewTimer(longWait)
 	defer timer.Stop()
+	armed := time.Now().Add(longWait) // when it fires: too early is no harm
 	for ctx.Err() == nil && !c.over() {
 		req, wait := c.next(time.Now())
 		if req != nil {
 			c.write(req)
 			continue
 		}
-		if c.slab.used > 0 && c.inFlight == 0 {
+		if c.inFlight == 0 && c.encoder.large() {
 			if time.Since(c.usedAt) >= restAfter {
-				c.slab.release()
+				c.encoder.release()
 			} else {
 				wait = min(wait, restAfter)
 			}
 		}
-		timer.Reset(wait)
+		if until := time.Now().Add(wait); until.Before(armed) || !time.Now().Before(armed) {
+			armed = until
+			timer.Reset(wait)
+		}
 		select {
 		case <-ctx.Done():
 		case a := <-c.answers:
@@ -102,7 +108,7 @@ func (c *connection) over() bool {
 	return c.retired && c.inFlight == 0
 }
 
-// restAfter is how long a connection keeps the room for its last request.
+// restAfter is how long a connection keeps the memory for its last request.
 const restAfter = time.Second
 
 // longWait is for ever, for a timer.
@@ -189,9 +195,10 @@ func (c *connection) connect() bool {
 	addr, named := p.brokers[c.broker]
 	p.mu.Unlock()
 	var link *sarama.Broker
+	var socket *splice
 	err := errNotNamed
 	if named {
-		link, err = open(addr, p.cfg)
+		link, socket, err = openSpliced(addr, p.cfg)
 	} else {
 		addr = strconv.Itoa(int(c.broker))
 	}
@@ -208,7 +215,7 @@ func (c *connection) connect() bool {
 		p.askMap() // the leaders may have moved
 		return false
 	}
-	c.link, c.usedAt = link, now
+	c.link, c.socket, c.usedAt = link, socket, now
 	c.lost, c.tries, c.retryAt = "", 0, time.Time{}
 	return true
 }
@@ -223,7 +230,7 @@ func (c *connection) hangUp() {
 	}
 	// An error here says that the socket was closed already.
 	_ = c.link.Close()
-	c.link = nil
+	c.link, c.socket = nil, nil
 	for c.inFlight > 0 {
 		c.answered(<-c.answers)
 	}
@@ -285,19 +292,27 @@ func (p *Producer) chunk(part *partition, now time.Time) *chunk {
 
 // write encodes and writes the request. It returns when the socket has taken it.
 func (c *connection) write(req *request) {
-	produce := c.slab.encode(c.p, req)
+	body, err := c.encoder.encode(req)
+	if err != nil {
+		c.p.unwritten(req, err)
+		return
+	}
 	req.sent = time.Now()
 	c.usedAt = req.sent
 	c.inFlight++
-	err := c.link.AsyncProduce(produce, func(res *sarama.ProduceResponse, err error) {
+	c.socket.arm(body, c.encoder.room)
+	err = c.link.AsyncProduce(c.encoder.stub(), func(res *sarama.ProduceResponse, err error) {
 		c.answers <- answer{request: req, response: res, err: err}
 	})
+	written := c.socket.disarm()
 	if err == nil {
+		if !written { // whatever answer comes is none to this request
+			c.hangUp()
+		}
 		return
 	}
 	c.inFlight-- // the callback is not called
-	var encoding sarama.PacketEncodingError
-	if errors.Is(err, sarama.ErrNotConnected) || errors.As(err, &encoding) {
+	if !written && judge(err) == unknown {
 		c.p.unwritten(req, err)
 	} else {
 		c.p.answered(answer{request: req, err: err})

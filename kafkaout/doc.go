@@ -23,6 +23,16 @@
 // then names the error of every topic, asks for all topics in use in one request and for
 // no other, and connects to one broker rather than to all.
 //
+// # What sarama does, and what it is not asked to do
+//
+// sarama opens the sockets, speaks versions and logins, gives correlation ids and reads the
+// answers. It does not encode the lines: for that it would make every record batch twice
+// in new memory. encoder makes the request in memory that a connection uses again and
+// again, and splice, the socket that sarama's dialer hands it, puts it in the place of an
+// empty request that sarama is given to send. Nothing of that reaches into the library: a
+// version of it that writes anything but one whole empty produce request where one is
+// expected gets an error, and nothing of the lines is written.
+//
 // # A partition without a leader
 //
 // New batches of entries with partition random go to partitions that can be written. What

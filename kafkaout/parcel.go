@@ -4,8 +4,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/IBM/sarama"
-
 	"logagent/agent"
 )
 
@@ -16,12 +14,17 @@ type parcel struct {
 	batch *agent.Batch
 	topic *topic
 	ms    int64 // timestamp of its records
-	key   []byte
 
-	headers [5]sarama.RecordHeader // shared by all its records
-	shared  []*sarama.RecordHeader // into headers
-	plain   []*sarama.RecordHeader // shared without part and parts
-	each    int64                  // upper bound of a record's size without its value
+	key []byte // nil is none
+
+	// What its records share, as they carry it:
+	keyField   []byte // the key with its length
+	headers    []byte // those of the options, without offset; then part and parts
+	plainBytes int    // of headers, without part and parts
+	offsetAt   int    // where header offset belongs in headers; negative where none is wanted
+	plains     int    // number of headers, without offset, part and parts
+	parts      int    // 1 with header part, 2 with parts too
+	each       int64  // upper bound of a record's size without its value
 
 	long *longLine // the line that this is a piece of; nil for whole lines
 
@@ -87,60 +90,55 @@ const (
 
 // newParcel prepares the batch: everything its records share is made once.
 func (p *Producer) newParcel(b *agent.Batch) *parcel {
-	q := &parcel{batch: b, left: len(b.Lines), ms: max(0, b.Read.UnixMilli())}
+	q := &parcel{batch: b, left: len(b.Lines), ms: max(0, b.Read.UnixMilli()), offsetAt: -1}
+	name, path := b.Service.Service, b.Path
 	switch b.Service.Partition {
 	case agent.PartitionFile:
-		q.key = []byte(b.Path)
+		q.key = []byte(path)
 	case agent.PartitionHost:
 		q.key = p.host
 	case agent.PartitionService:
-		q.key = []byte(b.Service.Service)
+		q.key = []byte(name)
 	}
-	q.each = recordOverhead + int64(len(q.key))
-	n := 0
-	add := func(name, value []byte) {
-		q.headers[n] = sarama.RecordHeader{Key: name, Value: value}
-		q.each += int64(len(name) + len(value) + 4)
-		n++
+	shared := make([]byte, 0, sharedOverhead+len(q.key)+len(p.host)+len(name)+len(path))
+	if q.key == nil {
+		shared = append(shared, noField)
+	} else {
+		shared = appendField(shared, q.key)
 	}
+	n := len(shared)
 	for _, h := range p.opts.Headers {
+		q.plains++
 		switch h {
 		case headerHost:
-			add(hostName, p.host)
+			shared = appendHeader(shared, h, p.host)
 		case headerService:
-			add(serviceName, []byte(b.Service.Service))
+			shared = appendHeader(shared, h, name)
 		case headerPath:
-			add(pathName, []byte(b.Path))
+			shared = appendHeader(shared, h, path)
 		case headerOffset:
+			q.plains--
+			q.offsetAt = len(shared) - n
 			q.each += offsetOverhead
 		}
 	}
-	plain := n
+	q.plainBytes = len(shared) - n
 	if b.Part > 0 {
-		add(partName, strconv.AppendInt(nil, int64(b.Part), 10))
+		shared = appendHeader(shared, headerPart, strconv.Itoa(b.Part))
+		q.parts++
 		if b.Parts > 0 {
-			add(partsName, strconv.AppendInt(nil, int64(b.Parts), 10))
+			shared = appendHeader(shared, headerParts, strconv.Itoa(b.Parts))
+			q.parts++
 		}
 	}
-	if n > 0 {
-		q.shared = make([]*sarama.RecordHeader, n)
-		for i := range q.shared {
-			q.shared[i] = &q.headers[i]
-		}
-		q.plain = q.shared[:plain:plain]
-	}
+	q.keyField, q.headers = shared[:n], shared[n:]
+	q.each += recordOverhead + int64(len(shared))
 	return q
 }
 
-// Header names as records carry them; nobody writes them.
-var (
-	hostName    = []byte(headerHost)
-	serviceName = []byte(headerService)
-	pathName    = []byte(headerPath)
-	offsetName  = []byte(headerOffset)
-	partName    = []byte(headerPart)
-	partsName   = []byte(headerParts)
-)
+// sharedOverhead is what key and headers take beside their values: names, lengths, and
+// the numbers of part and parts.
+const sharedOverhead = 4*(1+7+5) + 2*(1+5+1+digitsRoom)
 
 // recallable tells whether no broker can have stored any of it: nothing is being written
 // and all that was written has been refused for certain.

@@ -16,6 +16,9 @@ type topic struct {
 	pending    int          // parcels without a verdict
 	lastUsed   time.Time
 
+	sticky      *partition // where small batches go until stickyUntil
+	stickyUntil time.Time
+
 	limit sizeLimit
 	lines map[lineKey][]*longLine // long lines whose last piece has not come
 
@@ -71,8 +74,16 @@ func (t *topic) place(q *parcel) {
 	part.nudge()
 }
 
-// choose decides the partition: that of the line's first piece, that of the key, or the
-// shorter queue of two random ones that work.
+// Many files with a line each now and then come in bursts. Spread over the partitions, and so over
+// the connections, every line would be a request of its own; so what comes within
+// stickyFor goes to one partition as long as little waits there, if its answers come as fast.
+const (
+	stickyFor   = 5 * time.Millisecond
+	stickyBytes = 16 << 10
+)
+
+// choose decides the partition: that of the line's first piece, that of the key, the one that
+// the burst goes to, or the shorter queue of two random ones that work.
 func (t *topic) choose(q *parcel) *partition {
 	if q.long != nil && q.long.partition != nil && int(q.long.partition.index) < len(t.partitions) {
 		return q.long.partition
@@ -80,10 +91,16 @@ func (t *topic) choose(q *parcel) *partition {
 	var part *partition
 	if q.key != nil {
 		part = t.partitions[keyPartition(q.key, len(t.partitions))]
+	} else if s := t.sticky; s != nil && t.lastUsed.Before(t.stickyUntil) && s.queued < stickyBytes && s.works() {
+		part = s
 	} else {
 		part = t.draw(nil)
 		if other := t.draw(part); other.works() && other.queued < part.queued {
 			part = other
+		}
+		t.sticky = nil
+		if t.slowly <= stickyFor {
+			t.sticky, t.stickyUntil = part, t.lastUsed.Add(stickyFor)
 		}
 	}
 	if q.long != nil {

@@ -1,0 +1,6 @@
+//go:build race
+
+package kafkaout
+
+// underRace is whether sync.Pool forgets at random, which the race detector makes it do.
+const underRace = true
