@@ -181,6 +181,19 @@ func (a *Agent) Status() Status {
 	}
 }
 
+// Brief returns a snapshot without Files, made now: what it costs does not grow with the
+// number of files that stand still. Like Status it waits for the loop alone.
+func (a *Agent) Brief() Status {
+	got := make(chan *Status, 1)
+	a.mail.post(func() { got <- a.loop.brief(time.Now()) })
+	select {
+	case s := <-got:
+		return *s
+	case <-a.ended:
+		return *a.loop.last
+	}
+}
+
 // Changed carries a value when a revision, a refusal or a cause has changed since it was
 // last received from. It has one reader's worth of memory: the first receiver gets it.
 func (a *Agent) Changed() <-chan struct{} { return a.changed }

@@ -120,6 +120,9 @@ func (l *loop) change(e *entry, svc *Service, now time.Time) (relook bool) {
 		l.settle(e, now)
 		return !slices.Equal(old.Exclude, svc.Exclude)
 	}
+	for _, s := range e.sources { // a pause is news to all of them
+		l.wake(s, now)
+	}
 	e.svc = svc
 	if e.next != nil { // the change that waited was taken back
 		e.next = nil
@@ -140,9 +143,11 @@ func (l *loop) leave(e *entry, now time.Time) {
 func (l *loop) remove(e *entry, now time.Time) {
 	for _, s := range e.sources {
 		l.closeSource(s, now)
-		l.totals.add(&s.count)
+		l.rest(s)
 	}
-	l.totals.add(&e.gone)
+	l.sorted = nil
+	l.wakeEntry(e, time.Time{})
+	l.totals.add(&e.sum)
 	e.record.LogPath, e.record.Removed = e.svc.LogPath, now.Unix()
 	if e.record.Since == 0 {
 		e.record.Since = now.Unix()

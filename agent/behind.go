@@ -76,3 +76,11 @@ func (t *sizeTrail) age(now time.Time, pos int64) (d time.Duration, atLeast bool
 	}
 	return 0, false
 }
+
+// rest lets go of the samples of a file that is read to its end: whatever comes next comes
+// under our eyes.
+func (t *sizeTrail) rest(size, committed int64) {
+	if committed >= size {
+		*t = sizeTrail{known: true}
+	}
+}

@@ -28,22 +28,20 @@ func (l *loop) capDeleted(now time.Time) {
 	}
 	var deleted []*incarnation
 	var sum int64
-	for _, e := range l.entries {
-		for _, s := range e.sources {
-			for _, in := range s.rotated {
-				if in.deleted && in.gaveUp == "" {
-					deleted = append(deleted, in)
-					sum += in.seen.disk
-				}
+	for _, s := range l.awake {
+		for _, in := range s.rotated {
+			if in.deleted && in.gaveUp == "" {
+				deleted = append(deleted, in)
+				sum += in.seen.disk
 			}
-			for _, c := range s.candidates {
-				if c.deleted {
-					sum += c.st.disk
-				}
+		}
+		for _, c := range s.candidates {
+			if c.deleted {
+				sum += c.st.disk
 			}
-			if l.opt.DeletedMaxBytes > 0 && sum > l.opt.DeletedMaxBytes {
-				sum -= s.dropDeletedCopies()
-			}
+		}
+		if l.opt.DeletedMaxBytes > 0 && sum > l.opt.DeletedMaxBytes {
+			sum -= s.dropDeletedCopies()
 		}
 	}
 	slices.SortFunc(deleted, func(a, b *incarnation) int { return a.rotatedAt.Compare(b.rotatedAt) })
@@ -53,7 +51,7 @@ func (l *loop) capDeleted(now time.Time) {
 		switch {
 		case l.opt.DeletedMaxBytes > 0 && sum > l.opt.DeletedMaxBytes:
 			why = fmt.Sprintf("deleted files keep %d bytes of the disk, more than deleted_max", sum)
-		case in.freeKnown && in.free < l.opt.DeletedMinFree && !short[in.id.Dev]:
+		case in.freeKnown && int(in.free) < l.opt.DeletedMinFree && !short[in.id.Dev]:
 			why = fmt.Sprintf("the disk has %d %% free, less than deleted_min_free", in.free)
 		default:
 			continue

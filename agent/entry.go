@@ -23,8 +23,9 @@ type entry struct {
 
 	inFlight int // batches without a verdict, those of truncated files included
 
-	errors uint64
-	gone   counters // of sources that are no more
+	errors    uint64
+	fineSince time.Time // when the last of its files that was not fine became so
+	sum       counters  // of its sources, those that are no more included
 }
 
 // stopped tells whether readers of the entry have to wait for a new order of things.

@@ -45,6 +45,7 @@ func (l *loop) found(r lookReport) {
 			for path, src := range e.sources {
 				if r.owned[path] != lp && src.active != nil {
 					src.lapsed = true // excluded now, or another entry's
+					l.wake(src, now)
 					l.lapse(src, now)
 				}
 			}
@@ -79,8 +80,8 @@ func (l *loop) source(e *entry, path string, now time.Time) *source {
 	src := e.sources[path]
 	if src == nil {
 		src = &source{entry: e, path: path, born: now}
-		src.meter.start(now)
 		e.sources[path] = src
+		l.sorted = nil
 		l.revive(src, now)
 	}
 	return src
@@ -96,6 +97,7 @@ func (l *loop) sighted(s sighting, now time.Time) {
 		return
 	}
 	src := l.source(e, s.path, now)
+	l.wake(src, now)
 	src.lapsed = false
 	switch {
 	case s.sibling != "":
@@ -109,7 +111,7 @@ func (l *loop) sighted(s sighting, now time.Time) {
 	case s.err != nil:
 		l.a.log.Error("cannot follow", "path", s.path, "service", e.svc.Service, "err", s.err)
 		src.err, src.missing = s.err, false
-		src.count.errors++
+		src.tally(counters{errors: 1})
 		l.a.signalChanged()
 		if e.first && s.st.id != (fileID{}) && e.svc.startAt() == StartEnd {
 			// It exists already, so it is not to be read from its beginning once it
@@ -158,7 +160,7 @@ func (l *loop) stands(src *source, s sighting, now time.Time) {
 	if err != nil {
 		s.file.Close()
 		if before == nil || before.Error() != err.Error() {
-			src.count.errors++
+			src.tally(counters{errors: 1})
 			l.a.log.Error("cannot follow", "path", s.path, "err", err)
 		}
 		src.err = err
@@ -178,7 +180,7 @@ func (l *loop) open(src *source, f *os.File, st stat, name string, now time.Time
 	e := src.entry
 	in := &incarnation{
 		src: src, file: f, data: f, id: st.id, name: name, seen: st, more: true,
-		pollGap: l.opt.PollInterval, nextPoll: now.Add(l.opt.PollInterval), waitSince: now,
+		pollGap: l.opt.PollInterval, nextPoll: now.Add(l.opt.PollInterval).UnixNano(), waitSince: now,
 	}
 	in.win = &window{owner: in}
 	rec, known := l.saver.file(fileKey{e.svc.LogPath, st.id})
@@ -242,6 +244,7 @@ func (l *loop) hold(in *incarnation) {
 	l.held[in.id] = append(l.held[in.id], in)
 	l.reg.hold(fileKey{in.src.entry.svc.LogPath, in.id})
 	l.nudges.add(in)
+	l.startLooking(in)
 	l.saveFirst(in)
 }
 
@@ -327,7 +330,8 @@ func (l *loop) rotate(src *source, now time.Time) {
 	src.active = nil
 	in.rotatedAt, in.quietSince, in.drained = now, time.Time{}, false
 	in.more = true // look once more: lines may have come since the last turn
-	in.pollGap, in.nextPoll = l.opt.PollInterval, now
+	in.pollGap = l.opt.PollInterval
+	l.lookAgain(in, now)
 	src.rotated = append(src.rotated, in)
 	l.a.log.Info("rotated", "path", src.path, "inode", in.id.Ino, "left_bytes", in.unread())
 	l.push(in)
@@ -346,6 +350,7 @@ func (l *loop) wakeNewer(src *source) {
 func (l *loop) release(in *incarnation) {
 	in.closing = true
 	l.nudges.drop(in)
+	l.stopLooking(in)
 	if in.zip != nil {
 		l.deflate(in)
 	}

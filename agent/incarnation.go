@@ -27,50 +27,53 @@ type incarnation struct {
 	head    mark  // the first bytes of the file
 	trail   trail // anchors it had before
 	long    longLine
-	nuls    bool    // at the beginning of a truncated file: skip a leading run of NULs
 	skips   []*span // after a rewind: stretches ahead of pos that are acknowledged already
-	avgLine float64 // bytes per line lately
+	avgLine float32 // bytes per line lately
 
-	// Loop.
-	readPos   int64 // pos, head and how far pos is into a long line, after the last turn
+	// Loop. The order of the fields keeps it small: there may be ten thousand of them.
+	need      int32  // buffer that the next turn needs, 0: any
+	turns     uint32 // that went out
+	lookPlace int32  // in loop.looks, from 1; 0: it is not there
+	readPos   int64  // pos, head and how far pos is into a long line, after the last turn
 	readHead  mark
 	readTrail trail
 	midLine   int64
 	readSkips []*span
-	busy      bool
-	turns     uint64 // that went out
-	polling   bool   // a look at its size is out
 	win       *window
 	seen      stat  // of the last look
 	partial   int64 // unfinished last line, known at the end of the file
-	need      int   // buffer that the next turn needs, 0: any
-	more      bool  // there may be something to read
-	again     bool  // a change was told while a turn was out
-	queued    bool  // stands in a run queue or a waiting list
-	due       bool  // first of those who wait for send_rate
-	wait      waitKind
 	waitSince time.Time
-	savedSeq  uint64    // its first checkpoint entry is on disk once the saver has reached this
-	retryAt   time.Time // when a failed read is tried again
-	readErr   error     // the last read failed
+	savedSeq  uint64 // its first checkpoint entry is on disk once the saver has reached this
+	retryAt   int64  // when a failed read is tried again, ns since 1970
+	readErr   error  // the last read failed
 
-	rotatedAt    time.Time // zero: active
-	drained      bool      // since rotatedAt the end was reached once
-	quietSince   time.Time // at the end and no change since
-	finishing    bool      // the unterminated rest may be sent
-	deleted      bool
-	free         int    // percent of its file system, of the last look while deleted
-	freeKnown    bool   // a look has told free
-	gaveUp       string // why the deleted file is given up as soon as no turn is out; "": it is not
-	leaseRefused bool   // F_SETLEASE is not allowed to us here
+	rotatedAt  time.Time // zero: active
+	quietSince time.Time // at the end and no change since
+	gaveUp     string    // why the deleted file is given up as soon as no turn is out; "": it is not
 
-	nextPoll time.Time
+	nextPoll int64 // when it is looked at next, ns since 1970: lookAgain sets it
 	pollGap  time.Duration
 	lastTurn time.Time
 	watch    *nudge
 	sizes    sizeTrail
-	dirty    bool // its checkpoint record is stale
-	closing  bool // to be closed once nothing is in flight and no turn is out
+
+	nuls         bool // the reader's: at the beginning of a truncated file: skip a leading run of NULs
+	busy         bool
+	polling      bool // a look at its size is out
+	more         bool // there may be something to read
+	again        bool // a change was told while a turn was out
+	told         bool // a change was told and no turn has seen it yet
+	queued       bool // stands in a run queue or a waiting list
+	due          bool // first of those who wait for send_rate
+	wait         waitKind
+	drained      bool // since rotatedAt the end was reached once
+	finishing    bool // the unterminated rest may be sent
+	deleted      bool
+	free         int8 // percent of its file system, of the last look while deleted
+	freeKnown    bool // a look has told free
+	leaseRefused bool // F_SETLEASE is not allowed to us here
+	dirty        bool // its checkpoint record is stale
+	closing      bool // to be closed once nothing is in flight and no turn is out
 }
 
 // longLine is the state of a line longer than max_line_bytes that is being read in pieces.

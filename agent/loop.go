@@ -28,6 +28,11 @@ type loop struct {
 	ready          []*incarnation            // have something to read and nothing known to wait for
 	budgetWaiters  map[string][]*incarnation // per topic
 	soon           []*incarnation            // nudged again before coalesce has passed
+	throttled      map[*entry]bool           // somebody waits for send_rate: wakeAt is set
+	out            map[*incarnation]bool     // a turn is out
+	awake          []*source                 // what the clock looks after; all others are at rest
+	sorted         []*source                 // by path; nil: to be sorted again
+	looks          looks                     // when each open file is looked at next
 	idleReaders    int
 	turns          chan turn
 	saves          chan saveJob
@@ -51,6 +56,7 @@ type loop struct {
 	named    map[string]string // problems by name
 	totals   counters          // of entries that are no more
 	meter    meter
+	steps    stepClock
 	proc     processMeter
 	seq      uint64
 	last     *Status
@@ -88,6 +94,8 @@ func (l *loop) init(a *Agent) {
 	l.budget = newBudget(a.opt.InFlightBytes)
 	l.budgetWaiters = make(map[string][]*incarnation)
 	l.named = make(map[string]string)
+	l.throttled = make(map[*entry]bool)
+	l.out = make(map[*incarnation]bool)
 	n := readers()
 	l.idleReaders = n
 	l.turns = make(chan turn, n+maxExtraReaders)
@@ -120,7 +128,8 @@ func (l *loop) run(ctx context.Context) error {
 
 	now := time.Now()
 	l.nextPoll, l.nextSample, l.nextPrune = now.Add(l.opt.PollInterval), now.Add(sampleEvery), now.Add(time.Hour)
-	l.meter.start(now)
+	l.meter.begin(now, &l.totals)
+	l.steps.at = now
 	l.saver.dirty = true
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -229,8 +238,8 @@ func (l *loop) mailIn() {
 
 // clock does what time brings.
 func (l *loop) clock(now time.Time) {
-	for _, e := range l.entries {
-		if !e.wakeAt.IsZero() && !now.Before(e.wakeAt) {
+	for e := range l.throttled {
+		if !now.Before(e.wakeAt) {
 			l.wakeThrottled(e)
 		}
 	}
@@ -271,8 +280,8 @@ func (l *loop) nextEvent() time.Time {
 	if l.nextPoll.Before(next) {
 		next = l.nextPoll
 	}
-	for _, e := range l.entries {
-		if !e.wakeAt.IsZero() && e.wakeAt.Before(next) {
+	for e := range l.throttled {
+		if e.wakeAt.Before(next) {
 			next = e.wakeAt
 		}
 	}

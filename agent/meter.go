@@ -17,17 +17,92 @@ const (
 	historySteps = 60 // ten minutes
 )
 
-// meter turns counters into rates over the last seconds and into ten minutes of history.
+// meter turns counters into rates over the last seconds and into ten minutes of history. An
+// idle file's holds neither: what does not flow costs nothing.
 type meter struct {
-	at      [rateSpan + 1]time.Time
-	samples [rateSpan + 1]counters
-	n       int // samples taken, at most rateSpan+1
+	pulse *pulse // nil: at rest, every rate is 0
+	past  *past  // nil: nothing has flowed in ten minutes
+}
 
-	stepAt   time.Time
-	stepFrom counters
-	avgLine  float64 // bytes per line, of the last step that had any
-	steps    []step  // a ring once it holds historySteps; begun when the first line flows
-	next     int     // ring position
+// flow are the counters that rates are made of.
+type flow struct{ lines, bytes, inBytes, throttledNanos uint64 }
+
+func (c *counters) flow() flow { return flow{c.lines, c.bytes, c.inBytes, c.throttledNanos} }
+
+// pulse are the samples of the last seconds, and where readers have waited meanwhile.
+type pulse struct {
+	n       int // samples taken, at most rateSpan+1
+	at      [rateSpan + 1]time.Time
+	samples [rateSpan + 1]flow
+	spent   [waitKinds]time.Duration // decays by half with every sample
+}
+
+// begin starts to take samples.
+func (m *meter) begin(now time.Time, c *counters) {
+	m.pulse = &pulse{n: 1}
+	m.pulse.at[0], m.pulse.samples[0] = now, c.flow()
+}
+
+// steady tells whether every sample is the same as the counters are now: all rates are 0.
+func (p *pulse) steady(c *counters) bool {
+	return p.n > rateSpan && p.samples[0] == c.flow()
+}
+
+// take takes a sample, in step s of the agent's.
+func (m *meter) take(now time.Time, s stepClock, c *counters, lag int64) {
+	if m.pulse == nil {
+		m.begin(now, c)
+		return
+	}
+	f, p := c.flow(), m.pulse
+	if m.past == nil && (lag > 0 || f != p.samples[p.n-1]) {
+		m.past = &past{step: s.n, from: p.samples[p.n-1]}
+	}
+	if p.n <= rateSpan {
+		p.n++
+	} else {
+		copy(p.at[:], p.at[1:])
+		copy(p.samples[:], p.samples[1:])
+	}
+	p.at[p.n-1], p.samples[p.n-1] = now, f
+	if m.past == nil {
+		return
+	}
+	if lines := f.lines - p.samples[0].lines; lines > 0 {
+		m.past.avgLine = float64(f.bytes-p.samples[0].bytes) / float64(lines)
+	}
+	m.catchUp(s, f, lag)
+}
+
+// catchUp brings the history to the agent's step.
+func (m *meter) catchUp(s stepClock, f flow, lag int64) {
+	if m.past != nil && m.past.upTo(s, f, lag) {
+		m.past = nil
+	}
+}
+
+// stepClock counts the steps of history, the same for the whole agent.
+type stepClock struct {
+	n    int64         // that have ended
+	took time.Duration // by the last one
+	at   time.Time     // when it ended
+}
+
+// tick tells the clock the time.
+func (s *stepClock) tick(now time.Time) {
+	if took := now.Sub(s.at); took >= historyStep*time.Second {
+		s.n, s.took, s.at = s.n+1, took, now
+	}
+}
+
+// past is the history of what flows, or has flowed in the last ten minutes.
+type past struct {
+	step    int64 // the agent's, when the last step here was ended
+	from    flow  // counters by then
+	avgLine float64
+	steps   []step // a ring once it holds historySteps
+	next    int    // ring position
+	still   int    // empty steps at the end
 }
 
 type step struct {
@@ -35,40 +110,38 @@ type step struct {
 	lag     int64
 }
 
-func (m *meter) start(now time.Time) {
-	m.at[0], m.n, m.stepAt = now, 1, now
+// upTo ends the steps that the agent has ended since, and tells whether nothing is left to
+// remember.
+func (p *past) upTo(s stepClock, f flow, lag int64) (empty bool) {
+	if s.n-p.step > historySteps { // at rest for longer
+		return true
+	}
+	for p.step < s.n {
+		took := s.took
+		if s.n-p.step > 1 {
+			took = historyStep * time.Second // that of an older step is not known any more; it is hardly longer
+		}
+		t := step{out: perSecond(f.lines-p.from.lines, took), lag: lag}
+		if p.avgLine > 0 {
+			t.in = uint32(float64(f.inBytes-p.from.inBytes)/p.avgLine/took.Seconds() + 0.5)
+		}
+		p.step, p.from = p.step+1, f
+		p.add(t)
+	}
+	return p.still >= historySteps
 }
 
-// take takes a sample.
-func (m *meter) take(now time.Time, c *counters, lag int64) {
-	if m.n <= rateSpan {
-		m.at[m.n], m.samples[m.n] = now, *c
-		m.n++
-	} else {
-		copy(m.at[:], m.at[1:])
-		copy(m.samples[:], m.samples[1:])
-		m.at[rateSpan], m.samples[rateSpan] = now, *c
+func (p *past) add(t step) {
+	p.still++
+	if t != (step{}) {
+		p.still = 0
 	}
-	if lines := c.lines - m.samples[0].lines; lines > 0 {
-		m.avgLine = float64(c.bytes-m.samples[0].bytes) / float64(lines)
-	}
-	took := now.Sub(m.stepAt)
-	if took < historyStep*time.Second {
+	if len(p.steps) < historySteps {
+		p.steps = append(p.steps, t)
 		return
 	}
-	s := step{out: perSecond(c.lines-m.stepFrom.lines, took), lag: lag}
-	if m.avgLine > 0 {
-		s.in = uint32(float64(c.inBytes-m.stepFrom.inBytes)/m.avgLine/took.Seconds() + 0.5)
-	}
-	m.stepAt, m.stepFrom = now, *c
-	switch {
-	case m.steps == nil && s == (step{}):
-	case len(m.steps) < historySteps:
-		m.steps = append(m.steps, s)
-	default:
-		m.steps[m.next] = s
-		m.next = (m.next + 1) % historySteps
-	}
+	p.steps[p.next] = t
+	p.next = (p.next + 1) % historySteps
 }
 
 func perSecond(n uint64, d time.Duration) uint32 {
@@ -78,55 +151,77 @@ func perSecond(n uint64, d time.Duration) uint32 {
 // history returns the last ten minutes, or the shorter time that something has flowed
 // for; nil where nothing has.
 func (m *meter) history() *History {
-	if m.steps == nil {
+	if m.past == nil || len(m.past.steps) == 0 {
 		return nil
 	}
-	n := len(m.steps)
+	p := m.past
+	n := len(p.steps)
 	h := &History{StepSeconds: historyStep, In: make([]uint32, n), Out: make([]uint32, n), Lag: make([]int64, n)}
 	for i := range n {
-		s := m.steps[(m.next+i)%n]
+		s := p.steps[(p.next+i)%n]
 		h.In[i], h.Out[i], h.Lag[i] = s.in, s.out, s.lag
 	}
 	return h
 }
 
-// totals fills in counters and rates. unknown line lengths leave the in rate at the out
-// rate's lines.
-func (m *meter) totals(c *counters) Totals {
-	t := Totals{
+// totals fills in what the counters tell.
+func (c *counters) totals() Totals {
+	return Totals{
 		Lines: c.lines, Bytes: c.bytes, Doubled: c.doubled, LostBytes: c.lost,
 		Split: c.split, Truncated: c.truncated, Skipped: c.skipped, Errors: c.errors,
 	}
-	if m.n < 2 {
-		return t
+}
+
+// rates fills in what flows. Unknown line lengths leave out the lines coming in.
+func (m *meter) rates(t *Totals) {
+	if m.pulse == nil || m.pulse.n < 2 {
+		return
 	}
-	last := m.n - 1
-	secs := m.at[last].Sub(m.at[0]).Seconds()
-	a, b := &m.samples[0], &m.samples[last]
+	last := m.pulse.n - 1
+	secs := m.pulse.at[last].Sub(m.pulse.at[0]).Seconds()
+	a, b := &m.pulse.samples[0], &m.pulse.samples[last]
 	t.OutLinesPerSec = float64(b.lines-a.lines) / secs
 	t.OutBytesPerSec = float64(b.bytes-a.bytes) / secs
 	t.InBytesPerSec = float64(b.inBytes-a.inBytes) / secs
-	if m.avgLine > 0 {
-		t.InLinesPerSec = t.InBytesPerSec / m.avgLine
+	if m.past != nil && m.past.avgLine > 0 {
+		t.InLinesPerSec = t.InBytesPerSec / m.past.avgLine
 	}
 	t.ThrottledShare = min(1, float64(b.throttledNanos-a.throttledNanos)/1e9/secs)
-	return t
 }
 
-// causeTrail books where a source's readers have waited lately.
-type causeTrail struct {
-	spent [waitKinds]time.Duration // decays by half with every sample
+// book notes where a reader has waited.
+func (p *pulse) book(k waitKind, d time.Duration) {
+	if p != nil {
+		p.spent[k] += d
+	}
+}
+
+func (p *pulse) decay() {
+	for i := range p.spent {
+		p.spent[i] /= 2
+	}
+}
+
+// share is the part of the last seconds that the readers spent in a wait.
+func (p *pulse) share(k waitKind) float64 {
+	if p == nil {
+		return 0
+	}
+	var sum time.Duration
+	for _, d := range p.spent {
+		sum += d
+	}
+	if sum == 0 {
+		return 0
+	}
+	return float64(p.spent[k]) / float64(sum)
+}
+
+// judgement is what was last said of a source.
+type judgement struct {
 	text  string
 	state State
 	since time.Time
-}
-
-func (c *causeTrail) book(k waitKind, d time.Duration) { c.spent[k] += d }
-
-func (c *causeTrail) decay() {
-	for i := range c.spent {
-		c.spent[i] /= 2
-	}
 }
 
 // processMeter tells what the agent itself costs.
@@ -161,10 +256,4 @@ func rssBytes() int64 {
 	}
 	n, _ := strconv.ParseInt(f[1], 10, 64)
 	return n * int64(os.Getpagesize())
-}
-
-// quiet tells whether a sample would change nothing: an idle file costs no more than this
-// question.
-func (m *meter) quiet(c *counters, lag int64) bool {
-	return m.steps == nil && lag == 0 && m.n > rateSpan && m.samples[0] == *c
 }

@@ -110,18 +110,19 @@ func (l *loop) nudged(in *incarnation) {
 		return
 	}
 	in.watch.flag.Store(false)
-	in.nextPoll = time.Time{} // whatever it waits for, or will: its size, and so its lag, is news
-	if in.wait != waitEOF || in.busy || in.queued {
-		// A turn that is out or will come sees the change; one that has just read to
-		// the end may not have.
-		in.watch.worked = true
-		if in.busy {
-			in.again = true
-		}
+	in.watch.worked, in.told = true, true
+	switch {
+	case in.busy:
+		in.again = true // the turn that is out may just have read to the end
+		return
+	case in.queued && in.wait == waitNone, in.wait == waitEOF && in.queued:
+		return // a turn is about to come
+	case in.wait != waitEOF:
+		l.lookAgain(in, time.Now()) // its size, and so its lag, is news however long it waits
 		return
 	}
-	in.watch.worked = true
-	in.pollGap = l.opt.PollInterval
+	in.pollGap = in.longestGap()
+	l.lookAgain(in, time.Now().Add(in.pollGap))
 	in.more = true
 	in.quietSince, in.finishing = time.Time{}, false
 	in.queued = true

@@ -105,7 +105,7 @@ func (l *loop) lost(src *source, o *orphan) {
 	if n <= 0 {
 		return
 	}
-	src.count.lost += uint64(n)
+	src.tally(counters{lost: uint64(n)})
 	why := o.old.gaveUp
 	if why == "" {
 		why = "truncated before they were read"
@@ -187,7 +187,7 @@ func (l *loop) settleShort(src *source, o *orphan, now time.Time) {
 	for _, s := range win.spans {
 		if s.verdict == failed && s.end > end {
 			n := uint64(s.end - max(s.start, end))
-			src.count.lost += n
+			src.tally(counters{lost: n})
 			l.a.log.Error("bytes lost: truncated before they were delivered", "path", src.path, "bytes", n)
 		}
 	}

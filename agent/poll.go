@@ -2,13 +2,14 @@ package agent
 
 import (
 	"errors"
+	"math/rand/v2"
 	"time"
 )
 
 // pollItem asks for, and then holds, a look at one open file.
 type pollItem struct {
 	in     *incarnation
-	turns  uint64 // of in when it was asked for
+	turns  uint32 // of in when it was asked for
 	st     stat
 	err    error
 	free   int // with freeOK: percent of its file system that is free
@@ -28,22 +29,33 @@ const (
 	idlePollNudged = 30 * time.Second
 )
 
+// longestGap is how long a file is left alone by the poll.
+func (in *incarnation) longestGap() time.Duration {
+	if in.watch != nil && in.watch.worked && in.rotatedAt.IsZero() && !in.deleted { // a deleted file keeps the disk
+		return idlePollNudged
+	}
+	return idlePoll
+}
+
 // poll has every file looked at whose time has come, by one goroutine for each file
 // system: one that hangs leaves the files of the others seen.
 func (l *loop) poll(now time.Time) {
 	if l.draining {
 		return
 	}
-	due := make(map[uint64][]pollItem)
-	for _, e := range l.entries {
-		for _, s := range e.sources {
-			for in := range s.incarnations() {
-				if _, out := l.pollsOut[in.id.Dev]; !out && !in.busy && !now.Before(in.nextPoll) {
-					in.polling = true
-					due[in.id.Dev] = append(due[in.id.Dev], pollItem{in: in, turns: in.turns})
-				}
-			}
+	var due map[uint64][]pollItem
+	for l.looks.due(now) {
+		in := l.looks[0]
+		if _, out := l.pollsOut[in.id.Dev]; out || in.busy {
+			l.lookAgain(in, now.Add(l.opt.PollInterval))
+			continue
 		}
+		l.lookAgain(in, now.Add(idlePollNudged)) // the answer sets it anew
+		in.polling = true
+		if due == nil {
+			due = make(map[uint64][]pollItem)
+		}
+		due[in.id.Dev] = append(due[in.id.Dev], pollItem{in: in, turns: in.turns})
 	}
 	for dev, items := range due {
 		l.pollsOut[dev] = pollOut{items[0].in.name, now}
@@ -79,13 +91,13 @@ func (l *loop) polled(items []pollItem) {
 		case in.turns != it.turns:
 			// A turn went out since: "asked at size 100; a line comes; the turn reads to 150; the
 			// look says 100" is no truncation. What the turn saw is newer.
-			in.nextPoll = now.Add(in.pollGap)
+			l.lookAgain(in, now.Add(in.pollGap))
 		case errors.Is(it.err, errRewritten):
 			l.foundTruncated(in, it.st, now)
 		case it.err != nil:
 			l.readFailed(in, it.err, now)
 		default:
-			in.free, in.freeKnown = it.free, it.freeOK
+			in.free, in.freeKnown = int8(it.free), it.freeOK
 			l.looked(in, it.st, now)
 		}
 	}
@@ -95,25 +107,19 @@ func (l *loop) polled(items []pollItem) {
 func (l *loop) looked(in *incarnation, st stat, now time.Time) {
 	changed := st.size != in.seen.size || st.mtime != in.seen.mtime
 	if in.readErr != nil {
-		in.nextPoll = now.Add(l.opt.PollInterval)
+		l.lookAgain(in, now.Add(l.opt.PollInterval))
 		l.push(in)
 		return
 	}
 	if !changed {
-		longest := idlePoll
-		if in.watch != nil && in.watch.worked {
-			longest = idlePollNudged
-		}
-		if st.links == 0 {
-			longest = idlePoll // it keeps the disk
-		}
-		in.pollGap = min(2*in.pollGap, longest)
-		in.nextPoll = now.Add(in.pollGap)
 		in.deleted = st.links == 0
+		in.pollGap = min(2*in.pollGap, in.longestGap())
+		l.lookAgain(in, now.Add(in.pollGap-rand.N(in.pollGap/8+1))) // those found together are looked at apart
 		return
 	}
+	l.wake(in.src, now)
 	in.pollGap = l.opt.PollInterval
-	in.nextPoll = now.Add(in.pollGap)
+	l.lookAgain(in, now.Add(in.pollGap))
 	if st.size < in.pos { // seen here, also where no turn may come: a pause lasts
 		l.foundTruncated(in, st, now)
 		return
@@ -143,7 +149,7 @@ func (l *loop) foundTruncated(in *incarnation, st stat, now time.Time) {
 // observe notes a file's size: growth is what comes in.
 func (l *loop) observe(in *incarnation, st stat, now time.Time) {
 	if grown := st.size - in.seen.size; grown > 0 {
-		in.src.count.inBytes += uint64(grown)
+		in.src.tally(counters{inBytes: uint64(grown)})
 	}
 	in.sizes.note(now, st.size)
 	in.seen = st

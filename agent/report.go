@@ -10,42 +10,57 @@ import (
 	"time"
 )
 
-// sample takes the measure of everything, once a second.
+// sample takes the measure of everything that moves, once a second.
 func (l *loop) sample(now time.Time) {
-	var sum counters
-	sum.add(&l.totals)
+	l.steps.tick(now)
 	var lag int64
 	changed := false
-	for _, e := range l.entries {
-		sum.add(&e.gone)
-		for _, s := range e.sources {
-			for in := range s.incarnations() {
-				in.wait = l.setWait(in, in.wait, now)
-				l.bookNow(in, now)
-			}
-			n := s.lag()
-			lag += n
-			if !s.meter.quiet(&s.count, n) {
-				s.meter.take(now, &s.count, n)
-			}
-			sum.add(&s.count)
-			changed = l.judgeCause(s, now) || changed
-			s.cause.decay()
+	var restful []*source
+	for _, s := range l.awake {
+		for in := range s.incarnations() {
+			in.wait = l.setWait(in, in.wait, now)
+			l.bookNow(in, now)
+		}
+		n := s.lag()
+		lag += n
+		s.meter.take(now, l.steps, &s.count, n)
+		changed = l.judgeCause(s, now) || changed
+		s.meter.pulse.decay()
+		if s.restful() {
+			restful = append(restful, s)
 		}
 	}
-	l.meter.take(now, &sum, lag)
+	for _, s := range restful {
+		s.active.sizes.rest(s.active.seen.size, s.active.win.committed)
+		l.rest(s)
+	}
+	if now.Sub(l.lastAt) > statusAge {
+		l.last = &Status{} // ten thousand files are megabytes
+	}
+	sum := l.sum()
+	l.meter.take(now, l.steps, &sum, lag)
 	l.proc.take(now)
+	l.pool.trim()
 	if changed {
 		l.a.signalChanged()
 	}
 }
 
+// sum returns the counters of the whole agent.
+func (l *loop) sum() counters {
+	sum := l.totals
+	for _, e := range l.entries {
+		sum.add(&e.sum)
+	}
+	return sum
+}
+
 // bookNow books the wait that goes on until now.
 func (l *loop) bookNow(in *incarnation, now time.Time) {
 	k := in.wait
-	in.src.cause.book(k, now.Sub(in.waitSince))
+	in.src.meter.pulse.book(k, now.Sub(in.waitSince))
 	if k == waitThrottle {
-		in.src.count.throttledNanos += uint64(now.Sub(in.waitSince))
+		in.src.tally(counters{throttledNanos: uint64(now.Sub(in.waitSince))})
 	}
 	in.waitSince = now
 }
@@ -80,13 +95,16 @@ func (c *candidate) bytes() int64 {
 // its state changed.
 func (l *loop) judgeCause(s *source, now time.Time) bool {
 	state, text := l.cause(s, now)
-	c := &s.cause
+	c := &s.said
 	if c.state == state && c.text == text {
 		return false
 	}
 	old := c.state
 	if old != state {
 		c.since = now
+		if state == StateOK {
+			s.entry.fineSince = now
+		}
 	}
 	c.state, c.text = state, text
 	return old != state && (state.telling() || old.telling())
@@ -150,7 +168,7 @@ func (l *loop) cause(s *source, now time.Time) (State, string) {
 		}
 		return StateOK, causeCaughtUp
 	}
-	throttled := s.cause.share(waitThrottle)
+	throttled := s.meter.pulse.share(waitThrottle)
 	switch {
 	case len(s.orphans) > 0:
 		return StateBehind, causeCopy
@@ -160,7 +178,7 @@ func (l *loop) cause(s *source, now time.Time) (State, string) {
 		return StateBehind, causeLimited
 	case topic.Health == HealthSlow && inFlight:
 		return StateBehind, "Kafka slow (" + topic.Why + ")"
-	case s.cause.share(waitWindow) >= 0.5:
+	case s.meter.pulse.share(waitWindow) >= 0.5:
 		return StateBehind, "Kafka slow"
 	case s.deletedUnread() > 0:
 		return StateBehind, fmt.Sprintf("deleted, %d bytes unread", s.deletedUnread())
@@ -172,24 +190,38 @@ func (l *loop) cause(s *source, now time.Time) (State, string) {
 	return StateBehind, causeCatching
 }
 
-// share is the part of the last seconds that the readers spent in a wait.
-func (c *causeTrail) share(k waitKind) float64 {
-	var sum time.Duration
-	for _, d := range c.spent {
-		sum += d
-	}
-	if sum == 0 {
-		return 0
-	}
-	return float64(c.spent[k]) / float64(sum)
-}
-
-// status returns a snapshot, made anew where the last one is older than statusAge.
+// status returns a snapshot with every file, made anew where the last one is older than
+// statusAge.
 func (l *loop) status() *Status {
 	now := time.Now()
-	if now.Sub(l.lastAt) < statusAge && !l.draining {
+	if l.last.Files != nil && now.Sub(l.lastAt) < statusAge && !l.draining {
 		return l.last
 	}
+	s := l.brief(now)
+	if l.sorted == nil {
+		for _, lp := range l.order {
+			if e := l.entries[lp]; e != nil && !e.leaving {
+				l.sorted = slices.AppendSeq(l.sorted, maps.Values(e.sources))
+			}
+		}
+		slices.SortFunc(l.sorted, func(a, b *source) int { return strings.Compare(a.path, b.path) })
+	}
+	s.Files = make([]FileStatus, 0, len(l.sorted))
+	for _, src := range l.sorted {
+		s.Files = append(s.Files, l.fileStatus(src, now))
+	}
+	for _, lp := range l.order {
+		if e := l.entries[lp]; e != nil && !e.leaving {
+			s.Files = append(s.Files, l.takenFiles(e)...)
+		}
+	}
+	l.last, l.lastAt = s, now
+	return s
+}
+
+// brief returns a snapshot without its files: what it costs depends on those that move
+// alone.
+func (l *loop) brief(now time.Time) *Status {
 	l.seq++
 	s := &Status{
 		Host: l.opt.Host, StateID: l.saver.meta.StateID, Boot: l.saver.meta.Boot, Seq: l.seq, At: now,
@@ -210,51 +242,55 @@ func (l *loop) status() *Status {
 	for _, d := range l.docs {
 		s.Documents = append(s.Documents, DocumentStatus{Key: d.Key, Running: d.Revision, Refused: d.Refused, Warnings: d.Warnings, FromCache: d.FromCache})
 	}
-	var sum counters
-	sum.add(&l.totals)
-	worst := Totals{}
-	at := make(map[*entry]int)
-	var sources []*source
+	at := make(map[*entry]int, len(l.order))
 	for _, lp := range l.order {
 		e := l.entries[lp]
 		if e == nil || e.leaving {
 			continue
 		}
 		at[e] = len(s.Services)
-		s.Services = append(s.Services, ServiceStatus{Service: *e.wanted(), FileCount: len(e.sources)})
-		for _, src := range e.sources {
-			sources = append(sources, src)
-		}
+		s.Services = append(s.Services, ServiceStatus{Service: *e.wanted(), FileCount: len(e.sources), Totals: e.sum.totals()})
 	}
-	slices.SortFunc(sources, func(a, b *source) int { return strings.Compare(a.path, b.path) })
-	s.Files = make([]FileStatus, 0, len(sources))
-	for _, src := range sources {
+	moving := make([]int, len(s.Services))
+	worst := make([]string, len(s.Services)) // the path of the file that gives the state
+	for _, src := range l.awake {
+		i, ok := at[src.entry]
+		if !ok {
+			continue
+		}
 		f := l.fileStatus(src, now)
-		s.Services[at[src.entry]].worsen(&f)
-		s.Files = append(s.Files, f)
+		moving[i]++
+		es := &s.Services[i]
+		es.Totals.flowing(&f.Totals)
+		if d := f.State.rank() - es.State.rank(); moving[i] == 1 || d > 0 || d == 0 && f.Path < worst[i] {
+			es.State, es.Cause, es.Since, worst[i] = f.State, f.Cause, f.Since, f.Path
+		}
+		switch f.State {
+		case StateFailing:
+			s.FailingFiles++
+		case StateBehind:
+			s.BehindFiles++
+		}
 	}
 	for e, i := range at {
-		l.entryStatus(e, &s.Services[i])
-		worst.merge(&s.Services[i].Totals)
-		s.Files = append(s.Files, l.takenFiles(e)...)
-	}
-	for _, e := range l.entries {
-		sum.add(&e.gone)
-		for _, src := range e.sources {
-			sum.add(&src.count)
+		if len(e.sources) > moving[i] && s.Services[i].State.rank() == 0 { // those at rest are fine
+			s.Services[i].State, s.Services[i].Cause = StateOK, causeCaughtUp
+			s.Services[i].Since = e.fineSince
 		}
+		l.entryStatus(e, &s.Services[i])
+		s.Totals.flowing(&s.Services[i].Totals)
 	}
-	s.Totals = l.meter.totals(&sum)
-	s.Totals.LagBytes, s.Totals.BehindSeconds, s.Totals.BehindAtLeast = worst.LagBytes, worst.BehindSeconds, worst.BehindAtLeast
-	s.Totals.InLinesPerSec, s.Totals.ThrottledShare = worst.InLinesPerSec, worst.ThrottledShare
-	l.last, l.lastAt = s, now
+	sum := l.sum()
+	t := sum.totals()
+	l.meter.rates(&t)
+	t.LagBytes, t.BehindSeconds, t.BehindAtLeast = s.Totals.LagBytes, s.Totals.BehindSeconds, s.Totals.BehindAtLeast
+	t.InLinesPerSec, t.ThrottledShare = s.Totals.InLinesPerSec, s.Totals.ThrottledShare
+	s.Totals = t
 	return s
 }
 
-// merge adds what adds up and keeps the worst of what does not.
-func (t *Totals) merge(o *Totals) {
-	t.Lines += o.Lines
-	t.Bytes += o.Bytes
+// flowing adds what flows and keeps the worst of what does not add up.
+func (t *Totals) flowing(o *Totals) {
 	t.LagBytes += o.LagBytes
 	t.InLinesPerSec += o.InLinesPerSec
 	t.InBytesPerSec += o.InBytesPerSec
@@ -264,12 +300,6 @@ func (t *Totals) merge(o *Totals) {
 		t.BehindSeconds, t.BehindAtLeast = o.BehindSeconds, o.BehindAtLeast
 	}
 	t.ThrottledShare = max(t.ThrottledShare, o.ThrottledShare)
-	t.Doubled += o.Doubled
-	t.LostBytes += o.LostBytes
-	t.Split += o.Split
-	t.Truncated += o.Truncated
-	t.Skipped += o.Skipped
-	t.Errors += o.Errors
 }
 
 // rank orders states from fine to bad.
@@ -285,14 +315,6 @@ func (s State) rank() int {
 		return 1
 	}
 	return 0
-}
-
-// worsen takes a file of the entry into its status.
-func (es *ServiceStatus) worsen(f *FileStatus) {
-	es.Totals.merge(&f.Totals)
-	if es.Cause == "" || f.State.rank() > es.State.rank() {
-		es.State, es.Cause, es.Since = f.State, f.Cause, f.Since
-	}
 }
 
 // entryStatus completes an entry's status with what does not come from its files.
@@ -330,12 +352,17 @@ func (l *loop) takenFiles(e *entry) []FileStatus {
 
 func (l *loop) fileStatus(s *source, now time.Time) FileStatus {
 	e := s.entry
-	l.judgeCause(s, now)
+	if s.place == 0 {
+		s.meter.catchUp(l.steps, s.count.flow(), 0)
+	} else {
+		l.judgeCause(s, now)
+	}
 	f := FileStatus{
 		Path: s.path, LogPath: e.svc.LogPath, Service: e.svc.Service, Topic: e.svc.Topic,
-		State: s.cause.state, Cause: s.cause.text, Since: s.cause.since, Limit: e.wanted().SendRate,
-		Totals: s.meter.totals(&s.count), History: s.meter.history(),
+		State: s.said.state, Cause: s.said.text, Since: s.said.since, Limit: e.wanted().SendRate,
+		Totals: s.count.totals(), History: s.meter.history(),
 	}
+	s.meter.rates(&f.Totals)
 	for in := range s.incarnations() {
 		f.Totals.LagBytes += in.lag()
 		if age, atLeast := in.sizes.age(now, in.win.committed); in.lag() > 0 && age.Seconds() > f.Totals.BehindSeconds {

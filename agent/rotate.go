@@ -21,7 +21,7 @@ func (l *loop) takeRotated(src *source, f *os.File, st stat, name string, now ti
 		f.Close()
 		l.reg.forget(fileKey{src.entry.svc.LogPath, st.id})
 		l.a.log.Error("cannot read rotated file", "path", src.path, "file", name, "err", err)
-		src.count.errors++
+		src.tally(counters{errors: 1})
 		return
 	}
 	in.rotatedAt = now
@@ -89,27 +89,31 @@ func (l *loop) tend(now time.Time) {
 			l.wakeThrottled(e)
 		}
 		l.settle(e, now)
-		for path, src := range e.sources {
-			if len(src.candidates) > 0 {
-				l.judge(src, now)
-			}
-			l.tendOrphans(src, now)
-			for in := range src.incarnations() {
-				if in.more || in.finishing {
-					l.push(in)
-				}
-			}
-			for _, in := range slices.Clone(src.rotated) {
-				l.tendRotated(in, now)
-			}
-			if src.lapsed {
-				l.lapse(src, now)
-			}
-			if src.idle() && !e.leaving && (src.lapsed || isGlob(e.svc.LogPath) && (src.missing || src.sameAs != "")) {
-				e.gone.add(&src.count)
-				delete(e.sources, path)
-			}
+	}
+	for _, src := range slices.Clone(l.awake) {
+		l.tendSource(src, now)
+	}
+}
+
+func (l *loop) tendSource(src *source, now time.Time) {
+	e := src.entry
+	if len(src.candidates) > 0 {
+		l.judge(src, now)
+	}
+	l.tendOrphans(src, now)
+	for in := range src.incarnations() {
+		if in.more || in.finishing {
+			l.push(in)
 		}
+	}
+	for _, in := range slices.Clone(src.rotated) {
+		l.tendRotated(in, now)
+	}
+	if src.lapsed {
+		l.lapse(src, now)
+	}
+	if src.idle() && !e.leaving && (src.lapsed || isGlob(e.svc.LogPath) && (src.missing || src.sameAs != "")) {
+		l.forget(src)
 	}
 }
 

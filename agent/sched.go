@@ -9,6 +9,9 @@ func (l *loop) push(in *incarnation) {
 	if in.queued || in.busy || in.closing {
 		return
 	}
+	if in.src.place == 0 {
+		l.wake(in.src, time.Now())
+	}
 	in.queued = true
 	l.ready = append(l.ready, in)
 }
@@ -23,6 +26,7 @@ func (l *loop) dispatch(now time.Time) {
 		in.queued = false
 		if t, ok := l.admit(in, now); ok {
 			in.busy = true
+			l.out[in] = true
 			in.turns++
 			in.wait = l.setWait(in, waitNone, now)
 			in.lastTurn = now
@@ -43,6 +47,10 @@ func (l *loop) admit(in *incarnation, now time.Time) (turn, bool) {
 	in.due = false
 	park := func(k waitKind) (turn, bool) {
 		in.wait = l.setWait(in, k, now)
+		if in.told { // no turn will see it soon
+			in.told = false
+			l.lookAgain(in, now)
+		}
 		if due && k != waitThrottle {
 			l.wakeThrottled(e) // its turn at send_rate goes to the next, or nobody would move
 		}
@@ -63,13 +71,13 @@ func (l *loop) admit(in *incarnation, now time.Time) (turn, bool) {
 		return park(waitOlder) // woken when the older one is drained
 	case in.zip != nil && !l.mayInflate(in, now):
 		return park(waitInflate) // woken by the poll
-	case in.readErr != nil && now.Before(in.retryAt):
+	case in.readErr != nil && now.UnixNano() < in.retryAt:
 		return park(waitError) // woken by the poll
 	case in.win.inFlightBytes >= l.windowBytes():
 		return park(waitWindow) // woken by its own next verdict
 	}
-	want := int64(max(in.need, l.wantBytes(in)))
-	least := int64(max(in.need, minGrantBytes))
+	want := max(int64(in.need), int64(l.wantBytes(in)))
+	least := max(int64(in.need), minGrantBytes)
 	grant := min(l.budget.available(e.svc.Topic, min(least, want)), want)
 	if grant < min(least, want) {
 		in.queued = true
@@ -90,7 +98,7 @@ func (l *loop) admit(in *incarnation, now time.Time) (turn, bool) {
 		if lines == 0 {
 			in.queued = true
 			e.waiting = append([]*incarnation{in}, e.waiting...)
-			e.wakeAt = now.Add(wait)
+			l.wakeEntry(e, now.Add(wait))
 			return park(waitThrottle)
 		}
 		// No more than the quantum, whatever a late wake-up saved up: the rest is for
@@ -107,7 +115,7 @@ func (l *loop) admit(in *incarnation, now time.Time) (turn, bool) {
 func (l *loop) wantBytes(in *incarnation) int {
 	want := int64(chunkBytes)
 	if t := &in.src.entry.throttle; t.lim != nil && in.avgLine > 0 {
-		want = min(want, int64(in.avgLine*1.25*float64(burst(t.perSec)))+minGrantBytes)
+		want = min(want, int64(float64(in.avgLine)*1.25*float64(burst(t.perSec)))+minGrantBytes)
 	}
 	if ahead := in.seen.size - in.pos; ahead >= 0 {
 		want = min(want, max(ahead, minGrantBytes-anchorBytes))
@@ -117,7 +125,7 @@ func (l *loop) wantBytes(in *incarnation) int {
 
 // wakeThrottled lets the first waiter of an entry ask again.
 func (l *loop) wakeThrottled(e *entry) {
-	e.wakeAt = time.Time{}
+	l.wakeEntry(e, time.Time{})
 	if len(e.waiting) == 0 || e.turnOut {
 		return
 	}
@@ -135,11 +143,23 @@ func (l *loop) wakeThrottled(e *entry) {
 	}
 }
 
+// wakeEntry sets when the first who waits for send_rate may ask again; the zero time: nobody
+// waits.
+func (l *loop) wakeEntry(e *entry, at time.Time) {
+	e.wakeAt = at
+	if at.IsZero() {
+		delete(l.throttled, e)
+	} else {
+		l.throttled[e] = true
+	}
+}
+
 // unpark takes everything of an entry that waits for send_rate or memory back to the run
 // queue: what it waited for has changed.
 func (l *loop) unpark(e *entry) {
 	waiting := e.waiting
-	e.waiting, e.wakeAt = nil, time.Time{}
+	e.waiting = nil
+	l.wakeEntry(e, time.Time{})
 	for _, in := range waiting {
 		in.queued = false
 		l.push(in)
@@ -172,9 +192,9 @@ func (l *loop) setWait(in *incarnation, k waitKind, now time.Time) waitKind {
 	if in.wait == k {
 		return k
 	}
-	in.src.cause.book(in.wait, now.Sub(in.waitSince))
+	in.src.meter.pulse.book(in.wait, now.Sub(in.waitSince))
 	if in.wait == waitThrottle {
-		in.src.count.throttledNanos += uint64(now.Sub(in.waitSince))
+		in.src.tally(counters{throttledNanos: uint64(now.Sub(in.waitSince))})
 	}
 	in.waitSince = now
 	return k
@@ -194,6 +214,7 @@ func (l *loop) read(t *turn, o outcome) {
 	in, e := t.in, t.in.src.entry
 	src := in.src
 	in.busy = false
+	delete(l.out, in)
 	in.synced()
 	l.idleReaders++
 	if in.gaveUp != "" {
@@ -225,17 +246,12 @@ func (l *loop) read(t *turn, o outcome) {
 		return
 	}
 	l.observe(in, o.st, now)
-	if o.truncLine {
-		src.count.truncated++
+	if o.truncLine || o.skipLine || o.splitLine {
+		src.tally(counters{truncated: one(o.truncLine), skipped: one(o.skipLine), split: one(o.splitLine)})
 	}
-	if o.skipLine {
-		src.count.skipped++
-	}
-	if o.splitLine {
-		src.count.split++
-	}
+	in.told = in.again
 	in.partial = o.partial
-	in.need = o.need
+	in.need = int32(o.need)
 	in.more = !o.eof || in.again
 	in.again = false
 	if e.stopped() || in.win.failedAny {
@@ -299,15 +315,11 @@ func (l *loop) verdict(b *Batch, v Verdict, now time.Time) {
 	f.src.entry.inFlight--
 	l.budget.give(b.Service.Topic, f.cost)
 	f.win.inFlightBytes -= f.cost
-	c := &f.src.count
-	c.doubled += uint64(v.Doubled)
-	c.split += uint64(v.Split)
-	c.truncated += uint64(v.Truncated)
-	c.skipped += uint64(v.Skipped)
+	c := counters{doubled: uint64(v.Doubled), split: uint64(v.Split), truncated: uint64(v.Truncated), skipped: uint64(v.Skipped)}
 	if v.Err == nil {
-		c.lines += uint64(f.span.lines)
-		c.bytes += uint64(f.span.end - f.span.start)
+		c.lines, c.bytes = uint64(f.span.lines), uint64(f.span.end-f.span.start)
 	}
+	f.src.tally(c)
 	moved := f.win.resolve(f.span, v.Err == nil)
 	if f.buf != nil {
 		l.pool.put(f.buf)
@@ -321,7 +333,7 @@ func (l *loop) verdict(b *Batch, v Verdict, now time.Time) {
 		l.saver.dirty = l.saver.dirty || f.win.orphaned
 		if v.Err != nil && !f.win.orphaned {
 			// Its file was truncated meanwhile: the bytes stand nowhere any more.
-			c.lost += uint64(f.span.end - f.span.start)
+			f.src.tally(counters{lost: uint64(f.span.end - f.span.start)})
 			l.a.log.Error("bytes lost: truncated before they were delivered", "path", f.src.path, "bytes", f.span.end-f.span.start)
 		}
 		l.settle(f.src.entry, now)
@@ -377,16 +389,25 @@ func (l *loop) settle(e *entry, now time.Time) {
 func (l *loop) readFailed(in *incarnation, err error, now time.Time) {
 	if in.readErr == nil || in.readErr.Error() != err.Error() {
 		l.a.log.Error("cannot read", "path", in.src.path, "file", in.name, "err", err)
-		in.src.count.errors++
+		in.src.tally(counters{errors: 1})
 		l.a.signalChanged()
 	}
 	in.readErr = err
 	in.more = true
-	in.retryAt = now.Add(time.Second)
-	in.nextPoll = in.retryAt
+	retryAt := now.Add(time.Second)
+	in.retryAt = retryAt.UnixNano()
+	l.lookAgain(in, retryAt)
 	in.wait = l.setWait(in, waitError, now)
 	l.wakeNewer(in.src)
 	if e := in.src.entry; e.stopped() {
 		l.settle(e, now)
 	}
+}
+
+// one is 1 where something happened.
+func one(b bool) uint64 {
+	if b {
+		return 1
+	}
+	return 0
 }

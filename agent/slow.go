@@ -17,17 +17,14 @@ const maxExtraReaders = 32
 // the operator hears of it.
 func (l *loop) watchSlow(now time.Time) {
 	stuck, worst := 0, (*incarnation)(nil)
-	for _, e := range l.entries {
-		for _, s := range e.sources {
-			for in := range s.incarnations() {
-				if in.busy && now.Sub(in.lastTurn) > time.Second {
-					stuck++
-					// Decompressing up to a position far in a file takes long, too.
-					if in.zip == nil && (worst == nil || in.lastTurn.Before(worst.lastTurn)) {
-						worst = in
-					}
-				}
-			}
+	for in := range l.out {
+		if now.Sub(in.lastTurn) <= time.Second {
+			continue
+		}
+		stuck++
+		// Decompressing up to a position far in a file takes long, too.
+		if in.zip == nil && (worst == nil || in.lastTurn.Before(worst.lastTurn)) {
+			worst = in
 		}
 	}
 	for l.readers < min(readers()+stuck, readers()+maxExtraReaders) && !l.draining {

@@ -24,9 +24,16 @@ type source struct {
 	sameAs  string // what stands there is read under this path
 	lapsed  bool   // the entry no longer means this path: gone once its files are read
 
-	count counters
+	count counters // grow by tally alone
 	meter meter
-	cause causeTrail
+	said  judgement
+	place int // in loop.awake, from 1; 0: at rest
+}
+
+// tally counts for the source and its entry.
+func (s *source) tally(c counters) {
+	s.count.add(&c)
+	s.entry.sum.add(&c)
 }
 
 // counters only grow.

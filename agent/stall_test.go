@@ -160,11 +160,11 @@ func TestNudgedFileThatWaitsIsLookedAtWithTheNextPoll(t *testing.T) {
 	t.Parallel()
 	l, e := standing(t, &Service{Service: "s", LogPath: "/x", Topic: "t", Paused: true})
 	now := time.Now()
-	for k := waitEOF; k < waitKinds; k++ {
-		in := &incarnation{src: &source{entry: e}, wait: k, watch: &nudge{}, nextPoll: now.Add(idlePollNudged), win: &window{}}
+	for k := waitThrottle; k < waitKinds; k++ {
+		in := &incarnation{src: &source{entry: e}, wait: k, watch: &nudge{}, nextPoll: now.Add(idlePollNudged).UnixNano(), win: &window{}}
 		l.nudged(in)
-		if now.Before(in.nextPoll) {
-			t.Errorf("waiting for %s it is looked at only %v later", k, in.nextPoll.Sub(now))
+		if later := time.Duration(in.nextPoll - now.UnixNano()); later > time.Second {
+			t.Errorf("waiting for %s it is looked at only %v later", k, later)
 		}
 	}
 }
@@ -188,5 +188,30 @@ func TestLookOlderThanATurnIsNoTruncation(t *testing.T) {
 	l.saver.next = 1
 	if l.polled([]pollItem{asked}); in.gen != 1 {
 		t.Error("a truncation is not seen")
+	}
+}
+
+// The change was told just before the pause: no turn will see it, so a look must.
+func TestChangeToldBeforeAPauseIsLookedAtDuringIt(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "a.log")
+	svc := Service{Service: "s", LogPath: path, Topic: "t"}
+	l, e := standing(t, &svc)
+	in := held(t, l, e, path)
+	now := time.Now()
+	in.wait, in.more = waitEOF, false
+	if in.watch == nil { // no inotify here
+		in.watch = &nudge{}
+		defer func() { in.watch = nil }()
+	}
+	l.lookAgain(in, now.Add(idlePollNudged))
+	l.nudged(in)
+	paused := svc
+	paused.Paused = true
+	l.change(e, &paused, now)
+	l.clock(now.Add(2 * coalesce))
+	l.dispatch(now)
+	if later := time.Duration(in.nextPoll - now.UnixNano()); in.busy || later > time.Second {
+		t.Errorf("busy %v; its new size is seen only %v later", in.busy, later)
 	}
 }

@@ -39,6 +39,9 @@ type Status struct {
 	Services []ServiceStatus `json:"services"`
 	Files    []FileStatus    `json:"files,omitempty"`   // by path; those another entry reads come last
 	History  *History        `json:"history,omitempty"` // of the whole host
+
+	FailingFiles int `json:"failing_files,omitempty"` // files in state failing
+	BehindFiles  int `json:"behind_files,omitempty"`  // files in state behind
 }
 
 // Newer tells whether s is to be believed over o: a later boot or sequence of the same

@@ -60,6 +60,7 @@ func (s *Status) Summary() Summary {
 		StateID: s.StateID, Boot: s.Boot, Seq: s.Seq, AtMS: s.At.UnixMilli(),
 		Lag: s.Totals.LagBytes, BehindS: int64(s.Totals.BehindSeconds),
 		In: int64(s.Totals.InLinesPerSec + 0.5), Out: int64(s.Totals.OutLinesPerSec + 0.5),
+		Failing: s.FailingFiles, Behind: s.BehindFiles,
 		KafkaBad: !s.Kafka.Up, EtcdBad: !s.Etcd.Up,
 		Trouble: s.Totals.Doubled > 0 || s.Totals.LostBytes > 0,
 	}
@@ -82,14 +83,6 @@ func (s *Status) Summary() Summary {
 	}
 	if unlimited {
 		out.Limit = 0
-	}
-	for i := range s.Files {
-		switch s.Files[i].State {
-		case StateFailing:
-			out.Failing++
-		case StateBehind:
-			out.Behind++
-		}
 	}
 	return out
 }

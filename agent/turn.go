@@ -165,7 +165,7 @@ func (t *turn) run(pool *buffers) outcome {
 		o.span.lines = len(b.Lines)
 	}
 	if o.counted > 0 {
-		per := float64(consumed) / float64(o.counted)
+		per := float32(consumed) / float32(o.counted)
 		if in.avgLine == 0 {
 			in.avgLine = per
 		}

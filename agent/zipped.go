@@ -91,7 +91,7 @@ func (l *loop) inspectedWhole(src *source, c *candidate, now time.Time) bool {
 	}
 	if !c.damaged {
 		c.damaged = true
-		src.count.errors++
+		src.tally(counters{errors: 1})
 		l.a.log.Error("compressed file is damaged: read as far as it goes", "path", src.path, "file", c.name, "bytes", c.look.size, "err", c.look.err)
 	}
 	return true
@@ -162,7 +162,7 @@ func (l *loop) inspected(c *candidate, i *inspection) {
 func (l *loop) incarnate(src *source, c *candidate, now time.Time) *incarnation {
 	in := &incarnation{
 		src: src, file: c.file, data: c.file, id: c.st.id, name: c.name, seen: c.st, more: true,
-		rotatedAt: now, pollGap: l.opt.PollInterval, nextPoll: now, waitSince: now,
+		rotatedAt: now, pollGap: l.opt.PollInterval, nextPoll: now.UnixNano(), waitSince: now,
 	}
 	in.win = &window{owner: in}
 	if c.by != nil {

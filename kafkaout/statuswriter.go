@@ -18,7 +18,8 @@ type StatusWriterOptions struct {
 	Cluster Options
 	Topic   string // "" means logagent-status
 
-	Status  func() agent.Status // the newest status, with files; called every Every at most, or on Changed
+	Status  func() agent.Status // the newest status, with files: called where a console looks
+	Brief   func() agent.Status // the newest status, without them: called every Every where none does; nil means Status
 	Watched func() bool         // does a console look at this host; nil means never
 	Changed <-chan struct{}     // of size 1: something worth telling at once, if watched; may be nil
 
@@ -72,6 +73,9 @@ func NewStatusWriter(o StatusWriterOptions) (*StatusWriter, error) {
 	}
 	if o.Watched == nil {
 		o.Watched = func() bool { return false }
+	}
+	if o.Brief == nil {
+		o.Brief = o.Status
 	}
 	orString(&o.Topic, defaultStatusTopic)
 	orNumber(&o.Every, 2*time.Second)
@@ -168,7 +172,12 @@ func (w *StatusWriter) write(now time.Time) error {
 			return err
 		}
 	}
-	s := w.opts.Status()
+	watched := w.opts.Watched()
+	status := w.opts.Brief
+	if watched {
+		status = w.opts.Status
+	}
+	s := status()
 	summary := s.Summary()
 	history := now.Sub(w.historyAt) >= w.opts.HistoryEvery
 	if history {
@@ -180,7 +189,6 @@ func (w *StatusWriter) write(now time.Time) error {
 	if history {
 		w.historyAt = now
 	}
-	watched := w.opts.Watched()
 	first := watched && !w.watched
 	w.watched = watched
 	if !watched {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"syscall"
@@ -51,6 +50,7 @@ func (a *app) daemon() error {
 			stop()
 		}, func() { a.reload(&s, log) })
 	})
+	steering.Go(func() { giveBack(done) })
 	err = n.run(ctx)
 	close(done)
 	steering.Wait()
@@ -105,19 +105,5 @@ func (a *app) reload(s *settings, log *ownLog) {
 	log.Info("log reopened, configuration read again", "level", fresh.Level.String())
 	if len(restart) > 0 {
 		log.Warn("changed in the configuration, takes hold at the next start", "keys", restart)
-	}
-}
-
-// limitMemory tells the collector how much the agent means to need, unless the environment
-// does: a GOGC at which the data path is about as fast as with 400 and takes two thirds of
-// its memory (1.76 M lines/s and 160 MB against 1.77 and 231, with 64 MiB in flight), under a soft
-// limit that holds what may be in flight, as much again on the way through the compressor
-// and the sockets, and what the rest of the process needs.
-func limitMemory(s *settings, getenv func(string) string) {
-	if getenv("GOGC") == "" {
-		debug.SetGCPercent(200)
-	}
-	if getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(2*s.InFlightBytes + 192<<20)
 	}
 }

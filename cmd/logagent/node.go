@@ -59,7 +59,7 @@ func newNode(s *settings, ids []string, log *slog.Logger) (*node, error) {
 		return nil, errors.Join(err, n.etcd.Close())
 	}
 	n.status, err = kafkaout.NewStatusWriter(kafkaout.StatusWriterOptions{
-		Cluster: kafka, Topic: s.StatusTopic, Status: n.agent.Status, Watched: n.watched.Load, Changed: n.toTopic,
+		Cluster: kafka, Topic: s.StatusTopic, Status: n.agent.Status, Brief: n.agent.Brief, Watched: n.watched.Load, Changed: n.toTopic,
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("kafka status: %w", err), n.agent.Close())
@@ -133,7 +133,7 @@ func (n *node) run(ctx context.Context) error {
 	start(words, "status topic", n.status.Run)
 	start(words, "etcd status", func(ctx context.Context) error {
 		return n.etcd.Report(ctx, etcdcfg.ReportOptions{
-			Live: n.agent.Live(), Status: n.agent.Status, Changed: n.toEtcd,
+			Live: n.agent.Live(), Status: n.agent.Brief, Changed: n.toEtcd,
 			Problem: func(text string) { n.agent.SetProblem("second agent", text) },
 		})
 	})
