@@ -1,12 +1,14 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -20,6 +22,9 @@ type want struct {
 	// their rotated files, if nothing stands there any more.
 	known []string
 }
+
+// claim is an entry's claim to a path.
+type claim struct{ path, logPath string }
 
 type wantSet struct {
 	gen  uint64
@@ -42,7 +47,7 @@ type lookReport struct {
 	gen       uint64
 	sightings []sighting
 	taken     map[string]map[string]string // per entry: matched path → log_path of the entry that has it; nil: as before
-	owned     map[string]string            // path → log_path of the entry it belongs to; nil: as before
+	lapsed    []claim                      // paths that belong to their entry no more
 	globErrs  map[string]error             // per entry: its folder cannot be listed
 }
 
@@ -50,30 +55,56 @@ type lookReport struct {
 // for readers, verdicts or disks under the state folder: a file rotated twice while
 // Kafka is away is opened in time. One stat of a folder tells whether names in it have
 // changed; only then are its files looked at one by one, and all of them every
-// backstop.
+// backstop. Folders whose every change is told (folder.go) are not even statted with every look.
+//
+// Whatever changed before a look began is seen by that look: it begins with taking what has
+// been told until then.
 type finder struct {
 	poll   time.Duration
 	access *access
 	reg    *registry
 	report func(lookReport)
+	watch  *inotify // nil: every folder is polled
 
 	wants chan wantSet  // size 1, the newest
 	soon  chan struct{} // size 1: look before the next poll
 
-	at      atomic.Pointer[looking] // nil between looks
-	begun   atomic.Uint64           // looks
-	ended   atomic.Uint64           // the last of them that has been reported
-	set     wantSet
-	born    map[string]uint64   // per entry
-	matches map[string][]string // per glob entry
-	globAt  map[string]time.Time
-	globErr map[string]error  // whose folder could not be listed
-	owners  map[string]string // path → log_path
-	paths   map[string]*pathLook
-	dirs    map[string]*dirLook
+	at       atomic.Pointer[looking] // nil between looks
+	begun    atomic.Uint64           // looks
+	ended    atomic.Uint64           // the last of them that has been reported
+	set      wantSet
+	born     map[string]uint64    // per entry
+	globs    map[string]*globLook // per glob entry
+	globErr  map[string]error     // whose folder could not be listed
+	dirs     map[string]*folder
+	polled   []*folder // of dirs: looked at with every look
+	watched  []*folder // of dirs: one after the other, all of them in a round
+	next     int       // of watched
+	credit   float64   // part of a folder of watched that is due
+	reshape  bool      // polled and watched have to be made anew
+	odd      []oddPath // paths that are looked at with every look
+	troubles map[string]trouble
+
+	// Of one look.
+	lastLook time.Time
+	dirty    []*folder // their files are looked at
+	changed  []*folder // dirty, and not only because it was time
+	lists    map[*folder]listing
+	told     []*folder
+	marks    uint32
 }
 
+// backstop is how often all files of a folder are looked at that is polled.
 const backstop = 5 * time.Second
+
+// Of a folder whose changes are told, in polls: all its files are looked at every 30 s, and
+// the folder itself is statted every 2 s, for what no watch of it tells (a folder above it
+// was renamed, something was mounted over it); of very many folders statsPerSecond.
+const (
+	backstopPolls  = 150
+	roundPolls     = 10
+	statsPerSecond = 500
+)
 
 // racyWindow is how close to now a folder's modification time must be for a change in
 // the same tick of the kernel's clock to be possible after the look.
@@ -85,12 +116,15 @@ type looking struct {
 	since time.Time
 }
 
+// pathLook is what was last seen at one path.
 type pathLook struct {
-	state   lookState
+	path    string
+	logPath string // of the entry it belongs to
 	id      fileID
-	errText string
+	state   lookState
 	link    bool
-	nextTry time.Time
+	allowed bool // access has been asked
+	odd     bool // stands among the finder's odd paths
 }
 
 type lookState uint8
@@ -102,24 +136,40 @@ const (
 	lookError
 )
 
-type dirLook struct {
-	id       fileID
-	mtime    int64
-	err      string
-	fullAt   time.Time
-	racy     bool
-	dirty    bool // in this look
-	names    []string
-	namesErr error
-	listed   bool
+// oddPath is a path that its folder tells too little of: nobody has looked at it yet, it
+// cannot be read, or it is a symbolic link, whose target changes elsewhere.
+type oddPath struct {
+	dir *folder
+	p   *pathLook
+}
+
+func (p *pathLook) isOdd() bool { return p.state == lookNew || p.state == lookError || p.link }
+
+// trouble is why a path cannot be followed.
+type trouble struct {
+	text    string
+	nextTry time.Time
+}
+
+// globLook is what a glob matched last.
+type globLook struct {
+	fresh   bool // to be expanded whatever the folders tell
+	matches []string
+
+	// Of a deep one.
+	told    bool      // folders it reads have changed since it was expanded
+	quiet   bool      // every folder it reads is watched
+	folders []*folder // that it reads
+	next    time.Time // not before: what is slow to expand must not keep a core busy
+	full    time.Time // at the latest
 }
 
 func newFinder(poll time.Duration, acc *access, reg *registry, report func(lookReport)) *finder {
 	return &finder{
 		poll: poll, access: acc, reg: reg, report: report,
 		wants: make(chan wantSet, 1), soon: make(chan struct{}, 1),
-		born: make(map[string]uint64), matches: make(map[string][]string), globAt: make(map[string]time.Time), globErr: make(map[string]error),
-		owners: make(map[string]string), paths: make(map[string]*pathLook), dirs: make(map[string]*dirLook),
+		born: make(map[string]uint64), globs: make(map[string]*globLook), globErr: make(map[string]error),
+		dirs: make(map[string]*folder), troubles: make(map[string]trouble), lists: make(map[*folder]listing),
 	}
 }
 
@@ -145,6 +195,8 @@ func (f *finder) hurry() {
 func (f *finder) run(ctx context.Context) {
 	t := time.NewTimer(f.poll)
 	defer t.Stop()
+	var ended time.Time
+	var rest time.Duration // after a look, for those that are asked for
 	for {
 		fresh := false
 		select {
@@ -153,12 +205,19 @@ func (f *finder) run(ctx context.Context) {
 		case f.set = <-f.wants:
 			fresh = true
 		case <-f.soon:
+			// A folder where names come and go all the time must not keep a core busy.
+			if wait := rest - time.Since(ended); wait > 0 {
+				t.Reset(wait)
+				continue
+			}
 		case <-t.C:
 		}
 		began := time.Now()
 		f.look(fresh)
-		// Folders that are slow to look at must not keep a core busy.
-		t.Reset(max(f.poll, 10*time.Since(began)))
+		ended = time.Now()
+		// Nor must folders that are slow to look at.
+		rest = max(f.poll/4, 10*ended.Sub(began))
+		t.Reset(max(f.poll, rest))
 	}
 }
 
@@ -174,43 +233,43 @@ func (f *finder) look(fresh bool) {
 		f.dropUnwanted()
 	}
 	for _, path := range f.reg.takeRetries() {
-		delete(f.paths, path)
-	}
-	for _, d := range f.dirs {
-		d.dirty, d.listed, d.names = false, false, nil
-	}
-	seen := make(map[string]bool) // folders looked at in this look
-	changed, tell := f.match(now, seen)
-	if changed || fresh {
-		f.own(&r)
-	}
-	for path, logPath := range f.owners {
-		dir := filepath.Dir(path)
-		d := f.dir(dir, seen, now)
-		p := f.paths[path]
-		if p == nil {
-			p = &pathLook{}
-			f.paths[path] = p
-			d.dirty = true
-		}
-		if d.dirty || p.state == lookNew || p.link || p.state == lookError && !now.Before(p.nextTry) {
-			f.lookAt(path, logPath, p, now, &r)
+		if d, p := f.find(path); p != nil {
+			f.forget(d, p)
 		}
 	}
-	for dir := range seen {
-		if d := f.dirs[dir]; d.dirty {
-			f.siblings(dir, d, &r)
+	f.around(now)
+	expanded, tell := f.match(now)
+	if expanded || fresh {
+		f.own(&r, now)
+	}
+	for _, d := range f.dirty {
+		for p := range f.moved(d) {
+			f.lookAt(d, p, now, &r)
 		}
 	}
-	for dir := range f.dirs {
-		if !seen[dir] {
-			delete(f.dirs, dir)
-		}
+	f.lookAtOdd(now, &r)
+	for _, d := range f.dirty {
+		f.siblings(d, &r)
 	}
-	r.globErrs = maps.Clone(f.globErr)
+	if f.reshape {
+		f.shape()
+	}
+	f.clean()
 	if fresh || len(r.sightings) > 0 || r.taken != nil || tell {
+		r.globErrs = maps.Clone(f.globErr)
 		f.report(r)
 	}
+}
+
+// clean forgets what belongs to one look.
+func (f *finder) clean() {
+	for _, d := range f.dirty {
+		d.dirty, d.changed = false, false
+	}
+	clear(f.dirty)
+	clear(f.changed)
+	clear(f.lists)
+	f.dirty, f.changed = f.dirty[:0], f.changed[:0]
 }
 
 // dropUnwanted forgets what was seen for entries that are gone, or are there again: a
@@ -220,96 +279,78 @@ func (f *finder) dropUnwanted() {
 	wanted := make(map[string]bool)
 	anew := make(map[string]bool)
 	born := make(map[string]uint64)
-	for _, w := range f.set.list {
+	for i := range f.set.list {
+		w := &f.set.list[i]
 		wanted[w.logPath] = true
 		anew[w.logPath] = f.born[w.logPath] != w.born
 		born[w.logPath] = w.born
+		if w.glob == nil {
+			continue
+		}
+		w.known = slices.DeleteFunc(w.known, func(p string) bool { return !w.glob.match(p) })
+		slices.Sort(w.known)
+		if f.globs[w.logPath] == nil {
+			f.globs[w.logPath] = &globLook{}
+		}
+		f.globs[w.logPath].fresh = true // excludes may have changed
 	}
 	f.born = born
-	for path, lp := range f.owners {
-		if anew[lp] {
-			delete(f.paths, path)
+	for _, d := range f.dirs {
+		for i := range d.files {
+			if p := &d.files[i]; anew[p.logPath] {
+				f.forget(d, p)
+			}
 		}
 	}
-	for lp := range f.matches {
+	for lp := range f.globs {
 		if !wanted[lp] {
-			delete(f.matches, lp)
-			delete(f.globAt, lp)
+			delete(f.globs, lp)
 			delete(f.globErr, lp)
 		}
 	}
-	for _, w := range f.set.list {
-		f.globAt[w.logPath] = time.Time{} // excludes may have changed
-	}
 }
 
-// dir looks at a folder once per look and tells whether names in it may have changed.
-func (f *finder) dir(dir string, seen map[string]bool, now time.Time) *dirLook {
-	d := f.dirs[dir]
-	if d != nil && seen[dir] {
-		return d
-	}
-	if d == nil {
-		d = &dirLook{}
-		f.dirs[dir] = d
-	}
-	seen[dir] = true
-	f.at.Store(&looking{dir, time.Now()})
-	st, err := statPath(dir)
-	text := ""
-	if err != nil {
-		text = err.Error()
-	}
-	changed := st.id != d.id || st.mtime != d.mtime || text != d.err
-	if changed || d.racy || now.Sub(d.fullAt) >= backstop {
-		d.dirty = true
-		d.fullAt = now
-	}
-	d.id, d.mtime, d.err = st.id, st.mtime, text
-	d.racy = err == nil && now.Sub(time.Unix(0, st.mtime)) < racyWindow
-	return d
+// forget has a path reported anew.
+func (f *finder) forget(d *folder, p *pathLook) {
+	delete(f.troubles, p.path)
+	p.state, p.link, p.id = lookNew, false, fileID{}
+	f.noteOdd(d, p)
 }
 
-// list returns the names in a folder, read once per look.
-func (d *dirLook) list(dir string) ([]string, error) {
-	if !d.listed {
-		d.listed = true
-		h, err := os.Open(dir)
-		if err == nil {
-			d.names, err = h.Readdirnames(-1)
-			h.Close()
-		}
-		d.namesErr = err
+func (f *finder) noteOdd(d *folder, p *pathLook) {
+	if !p.odd && p.isOdd() {
+		p.odd = true
+		f.odd = append(f.odd, oddPath{d, p})
 	}
-	return d.names, d.namesErr
 }
 
 // match brings the globs up to date and tells whether any match changed, and whether there
 // is news of folders that can or cannot be listed.
-func (f *finder) match(now time.Time, seen map[string]bool) (changed, tell bool) {
-	for _, w := range f.set.list {
+func (f *finder) match(now time.Time) (changed, tell bool) {
+	for i := range f.set.list {
+		w := &f.set.list[i]
 		if w.glob == nil {
 			continue
 		}
+		g := f.globs[w.logPath]
 		var found []string
 		var err error
 		if w.glob.deep {
-			if now.Before(f.globAt[w.logPath]) {
+			if !f.due(g, now) {
 				continue
 			}
-			found, err = w.glob.expand()
-			f.globAt[w.logPath] = now.Add(max(time.Second, 20*time.Since(now)))
+			found, err = f.expand(w.glob, g, now)
 		} else {
-			d := f.dir(w.glob.dir, seen, now)
-			if !d.dirty && !f.globAt[w.logPath].IsZero() {
+			d := f.folder(w.glob.dir, now)
+			if !d.dirty && !g.fresh {
 				continue
 			}
-			f.globAt[w.logPath] = now
 			var names []string
-			if names, err = d.list(w.glob.dir); err == nil {
-				found = w.glob.filter(names)
+			if names, err = f.list(d); err == nil {
+				found = w.glob.pick(names, g.matches)
 			}
 		}
+		g.fresh = false
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			tell = tell || f.globErr[w.logPath] == nil || f.globErr[w.logPath].Error() != err.Error()
 			f.globErr[w.logPath] = err
@@ -317,100 +358,246 @@ func (f *finder) match(now time.Time, seen map[string]bool) (changed, tell bool)
 		}
 		tell = tell || f.globErr[w.logPath] != nil
 		delete(f.globErr, w.logPath)
-		found = slices.DeleteFunc(found, func(p string) bool {
-			by, _ := compressedBy(p) // what is compressed is a rotated file, if anything
-			return by != nil || f.access.own(p)
-		})
-		for _, p := range w.known {
-			if w.glob.match(p) {
-				found = append(found, p)
-			}
-		}
-		slices.Sort(found)
-		found = slices.Compact(found)
-		// A path that matched and is gone stays wanted until it was reported gone.
-		for _, p := range f.matches[w.logPath] {
-			if l := f.paths[p]; l != nil && l.state == lookPresent && w.glob.match(p) && !slices.Contains(found, p) {
-				found = append(found, p)
-			}
-		}
-		slices.Sort(found)
-		if !slices.Equal(found, f.matches[w.logPath]) {
-			f.matches[w.logPath] = found
+		found = f.stillWanted(w, g.matches, found)
+		if !slices.Equal(found, g.matches) {
+			g.matches = slices.Clip(found)
 			changed = true
 		}
 	}
 	return changed, tell
 }
 
-// own gives every path to one entry: the literal one, else the first in the document.
-func (f *finder) own(r *lookReport) {
-	owners := make(map[string]string)
-	for _, w := range f.set.list {
-		if w.glob == nil {
-			owners[w.logPath] = w.logPath
+// stillWanted completes what a glob matched just now, which is sorted, by the paths that it
+// meant before, and leaves out what is never followed by a glob. Strings are those of matches
+// and known where they are equal: a path is held in memory once.
+func (f *finder) stillWanted(w *want, matches, found []string) []string {
+	out := make([]string, 0, max(len(found), len(matches)))
+	known := w.known
+	for len(found) > 0 || len(matches) > 0 || len(known) > 0 {
+		p := least(found, matches, known)
+		isFound, isKnown, before := first(&found, p), first(&known, p), first(&matches, p)
+		switch {
+		case before != "":
+			p = before
+		case isKnown != "":
+			p = isKnown
+		}
+		keep := isKnown != ""
+		if isFound != "" && !keep {
+			by, _ := compressedBy(p) // what is compressed is a rotated file, if anything
+			keep = by == nil && !f.access.own(p)
+		}
+		if !keep && before != "" { // a path that matched and is gone stays wanted until it was reported gone
+			_, l := f.find(p)
+			keep = l != nil && l.state == lookPresent && w.glob.match(p)
+		}
+		if keep {
+			out = append(out, p)
 		}
 	}
-	r.taken = make(map[string]map[string]string)
+	return out
+}
+
+// least returns the first in order of the first strings of sorted lists, not all empty.
+func least(lists ...[]string) string {
+	best, any := "", false
+	for _, l := range lists {
+		if len(l) > 0 && (!any || l[0] < best) {
+			best, any = l[0], true
+		}
+	}
+	return best
+}
+
+// first takes p off the front of a sorted list, as often as it stands there, and returns the
+// list's own string; "" where it is not there.
+func first(list *[]string, p string) (own string) {
+	for len(*list) > 0 && (*list)[0] == p {
+		own, *list = (*list)[0], (*list)[1:]
+	}
+	return own
+}
+
+// own gives every path to one entry: the literal one, else the first in the document.
+func (f *finder) own(r *lookReport, now time.Time) {
+	type ranked struct {
+		claim
+		rank int
+	}
+	var all []ranked
 	for _, w := range f.set.list {
 		if w.glob == nil {
-			continue
+			all = append(all, ranked{claim{w.logPath, w.logPath}, -1})
 		}
-		for _, p := range f.matches[w.logPath] {
-			switch o, ok := owners[p]; {
-			case !ok:
-				owners[p] = w.logPath
-			case o != w.logPath:
-				if r.taken[w.logPath] == nil {
-					r.taken[w.logPath] = make(map[string]string)
-				}
-				r.taken[w.logPath][p] = o
+	}
+	for i, w := range f.set.list {
+		if w.glob != nil {
+			for _, p := range f.globs[w.logPath].matches {
+				all = append(all, ranked{claim{p, w.logPath}, i})
 			}
 		}
 	}
-	for path, lp := range f.owners {
-		if owners[path] != lp {
-			delete(f.paths, path) // dropped, or to be reported anew for its new owner
+	slices.SortFunc(all, func(a, b ranked) int {
+		return cmp.Or(byFolder(a.path, b.path), cmp.Compare(a.rank, b.rank))
+	})
+	r.taken = make(map[string]map[string]string)
+	owned := all[:0]
+	for _, c := range all {
+		if n := len(owned); n == 0 || owned[n-1].path != c.path {
+			owned = append(owned, c)
+		} else if t := r.taken[c.logPath]; t == nil {
+			r.taken[c.logPath] = map[string]string{c.path: owned[n-1].logPath}
+		} else {
+			t[c.path] = owned[n-1].logPath
 		}
 	}
-	f.owners, r.owned = owners, owners
+	before := make(map[*folder][]pathLook, len(f.dirs))
+	for _, d := range f.dirs {
+		if len(d.files) > 0 {
+			before[d] = d.files
+			d.files = nil
+		}
+	}
+	f.odd = nil
+	for len(owned) > 0 {
+		dir := filepath.Dir(owned[0].path)
+		n := 1
+		for n < len(owned) && filepath.Dir(owned[n].path) == dir {
+			n++
+		}
+		d := f.folder(dir, now)
+		old := before[d]
+		delete(before, d)
+		d.files = make([]pathLook, n)
+		for i, c := range owned[:n] {
+			for len(old) > 0 && old[0].path < c.path {
+				f.lapse(&old[0], r)
+				old = old[1:]
+			}
+			p := &d.files[i]
+			switch {
+			case len(old) > 0 && old[0].path == c.path && old[0].logPath == c.logPath:
+				*p = old[0]
+				p.odd = false
+				old = old[1:]
+			default: // new, or to be reported anew for its new owner
+				if len(old) > 0 && old[0].path == c.path {
+					f.lapse(&old[0], r)
+					old = old[1:]
+				}
+				*p = pathLook{path: c.path, logPath: c.logPath}
+				f.soil(d) // its rotated files are looked for
+			}
+			f.noteOdd(d, p)
+		}
+		for i := range old {
+			f.lapse(&old[i], r)
+		}
+		owned = owned[n:]
+	}
+	for _, old := range before {
+		for i := range old {
+			f.lapse(&old[i], r)
+		}
+	}
+	f.reshape = true
 }
 
-// lookAt tells what stands at path if that is news.
-func (f *finder) lookAt(path, logPath string, p *pathLook, now time.Time, r *lookReport) {
-	s := sighting{logPath: logPath, path: path}
-	trouble := func(err error) {
-		p.nextTry = now.Add(f.poll)
-		if text := err.Error(); p.state != lookError || p.errText != text {
-			p.state, p.errText, p.id = lookError, text, fileID{}
+func (f *finder) lapse(p *pathLook, r *lookReport) {
+	delete(f.troubles, p.path)
+	r.lapsed = append(r.lapsed, claim{p.path, p.logPath})
+}
+
+// byFolder orders paths by their folders first.
+func byFolder(a, b string) int {
+	i, j := strings.LastIndexByte(a, '/'), strings.LastIndexByte(b, '/')
+	return cmp.Or(cmp.Compare(a[:i], b[:j]), cmp.Compare(a, b))
+}
+
+// find returns what was seen at a path that an entry means.
+func (f *finder) find(path string) (*folder, *pathLook) {
+	d := f.dirs[filepath.Dir(path)]
+	if d == nil {
+		return nil, nil
+	}
+	return d, d.find(path)
+}
+
+func (d *folder) find(path string) *pathLook {
+	i, ok := slices.BinarySearchFunc(d.files, path, func(p pathLook, path string) int { return cmp.Compare(p.path, path) })
+	if !ok {
+		return nil
+	}
+	return &d.files[i]
+}
+
+// findName is find for a name in the folder.
+func (d *folder) findName(name string) *pathLook {
+	i, ok := slices.BinarySearchFunc(d.files, name, func(p pathLook, name string) int {
+		return cmp.Compare(p.path[strings.LastIndexByte(p.path, '/')+1:], name)
+	})
+	if !ok {
+		return nil
+	}
+	return &d.files[i]
+}
+
+// lookAtOdd looks at the paths that their folders tell too little of.
+func (f *finder) lookAtOdd(now time.Time, r *lookReport) {
+	odd := f.odd
+	f.odd = f.odd[:0]
+	for _, o := range odd {
+		if !o.dir.dirty && (o.p.state != lookError || !now.Before(f.troubles[o.p.path].nextTry)) {
+			f.lookAt(o.dir, o.p, now, r) // keeps its place: it is marked odd
+		}
+		if o.p.odd = o.p.isOdd(); o.p.odd {
+			f.odd = append(f.odd, o)
+		}
+	}
+	clear(odd[len(f.odd):])
+}
+
+// lookAt tells what stands at a path if that is news.
+func (f *finder) lookAt(d *folder, p *pathLook, now time.Time, r *lookReport) {
+	defer f.noteOdd(d, p)
+	s := sighting{logPath: p.logPath, path: p.path}
+	failed := func(err error) {
+		text := err.Error()
+		if p.state != lookError || f.troubles[p.path].text != text {
+			p.state, p.id = lookError, fileID{}
 			s.err = err
 			r.sightings = append(r.sightings, s)
 		}
+		f.troubles[p.path] = trouble{text, now.Add(f.poll)}
 	}
-	if err := f.access.path(path); err != nil {
-		trouble(err)
-		return
+	if !p.allowed {
+		if err := f.access.path(p.path); err != nil {
+			failed(err)
+			return
+		}
+		p.allowed = true
 	}
-	st, err := statPath(path)
+	st, err := statPath(p.path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
+		p.link = isLink(p.path) // what it should lead to appears elsewhere
 		if p.state != lookMissing {
+			delete(f.troubles, p.path)
 			p.state, p.id = lookMissing, fileID{}
 			s.gone = true
 			r.sightings = append(r.sightings, s)
 		}
 		return
 	case err != nil:
-		trouble(err)
+		failed(err)
 		return
 	case p.state == lookPresent && st.id == p.id:
 		return
 	}
 	s.st = st
-	file, opened, err := openRegular(path)
+	file, opened, err := openRegular(p.path)
 	if errors.Is(err, os.ErrNotExist) {
-		p.nextTry = now // gone between the two calls: the next look tells
-		return
+		return // gone between the two calls: the next look tells
 	}
 	if err == nil {
 		if err = f.access.file(file); err != nil {
@@ -418,35 +605,48 @@ func (f *finder) lookAt(path, logPath string, p *pathLook, now time.Time, r *loo
 		}
 	}
 	if err != nil {
-		trouble(err)
+		failed(err)
 		return
 	}
-	li, err := os.Lstat(path)
-	p.link = err == nil && li.Mode()&os.ModeSymlink != 0
-	p.state, p.id, p.errText = lookPresent, opened.id, ""
+	if f.watch != nil {
+		f.watch.learn(opened.id.Dev, int(file.Fd()))
+	}
+	delete(f.troubles, p.path)
+	p.link = isLink(p.path)
+	p.state, p.id = lookPresent, opened.id
 	s.file, s.st = file, opened
 	r.sightings = append(r.sightings, s)
 }
 
+func isLink(path string) bool {
+	li, err := os.Lstat(path)
+	return err == nil && li.Mode()&os.ModeSymlink != 0
+}
+
 // siblings opens the rotated files of owned paths in a folder that nobody knows yet.
-func (f *finder) siblings(dir string, d *dirLook, r *lookReport) {
-	names, err := d.list(dir)
+func (f *finder) siblings(d *folder, r *lookReport) {
+	if len(d.files) == 0 {
+		return
+	}
+	names, err := f.list(d)
 	if err != nil {
 		return // the paths themselves report what is wrong with their folder
 	}
 	for _, name := range names {
-		full := filepath.Join(dir, name)
-		if _, owned := f.owners[full]; owned {
+		if d.findName(name) != nil {
 			continue
 		}
 		for _, stem := range rotatedStems(name) {
-			path := filepath.Join(dir, stem)
-			logPath, ok := f.owners[path]
-			if !ok || f.access.path(full) != nil {
+			p := d.findName(stem)
+			if p == nil {
+				continue
+			}
+			full := filepath.Join(d.dir, name)
+			if f.access.path(full) != nil {
 				continue
 			}
 			st, err := statPath(full)
-			if err != nil || !st.regular || f.reg.knows(fileKey{logPath, st.id}, st) {
+			if err != nil || !st.regular || f.reg.knows(fileKey{p.logPath, st.id}, st) {
 				break
 			}
 			file, st, err := openRegular(full)
@@ -457,7 +657,10 @@ func (f *finder) siblings(dir string, d *dirLook, r *lookReport) {
 				file.Close()
 				break
 			}
-			r.sightings = append(r.sightings, sighting{logPath: logPath, path: path, file: file, st: st, sibling: full})
+			if f.watch != nil {
+				f.watch.learn(st.id.Dev, int(file.Fd()))
+			}
+			r.sightings = append(r.sightings, sighting{logPath: p.logPath, path: p.path, file: file, st: st, sibling: full})
 			break
 		}
 	}

@@ -36,19 +36,17 @@ func (l *loop) found(r lookReport) {
 	for _, s := range r.sightings {
 		l.sighted(s, now)
 	}
+	for _, c := range r.lapsed {
+		if e := l.entries[c.logPath]; e != nil && e.sources[c.path] != nil && e.sources[c.path].active != nil {
+			e.sources[c.path].lapsed = true // excluded now, or another entry's
+			l.wake(e.sources[c.path], now)
+			l.lapse(e.sources[c.path], now)
+		}
+	}
 	for lp, e := range l.entries {
 		l.listed(e, r.globErrs[lp])
 		if r.taken != nil {
 			e.taken = r.taken[lp]
-		}
-		if r.owned != nil {
-			for path, src := range e.sources {
-				if r.owned[path] != lp && src.active != nil {
-					src.lapsed = true // excluded now, or another entry's
-					l.wake(src, now)
-					l.lapse(src, now)
-				}
-			}
 		}
 		if r.gen >= e.gen && !e.looked {
 			e.looked = true

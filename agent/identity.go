@@ -49,6 +49,19 @@ func statFile(f *os.File) (stat, error) {
 	return fromStatx(&x), nil
 }
 
+// statHeld is statFile of a file whose identity is known: a held descriptor keeps it, and
+// fstat costs half of what statx does.
+func statHeld(f *os.File, id fileID) (stat, error) {
+	var x unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &x); err != nil {
+		return stat{}, &os.PathError{Op: "stat", Path: f.Name(), Err: err}
+	}
+	return stat{
+		id: id, size: x.Size, mtime: x.Mtim.Nano(), links: uint32(x.Nlink), disk: x.Blocks * 512,
+		regular: x.Mode&unix.S_IFMT == unix.S_IFREG,
+	}, nil
+}
+
 func fromStatx(x *unix.Statx_t) stat {
 	s := stat{
 		id:      fileID{Dev: unix.Mkdev(x.Dev_major, x.Dev_minor), Ino: x.Ino},

@@ -109,6 +109,7 @@ func (l *loop) init(a *Agent) {
 		a.mail.post(func() { l.found(r) })
 	})
 	l.nudges = newNudges(&a.mail, a.log, l.nudged, l.finder.hurry)
+	l.finder.watch = l.nudges.watch
 	for k, r := range a.cp.files {
 		if r.Done {
 			l.reg.done(k, r.Size, r.MTime)

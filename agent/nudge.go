@@ -1,107 +1,105 @@
 package agent
 
 import (
-	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/fsnotify/fsnotify"
-	"github.com/nxadm/tail/watch"
-	"golang.org/x/sys/unix"
 )
 
-// This file holds all there is to know about github.com/nxadm/tail/watch, which tells
-// cheaply that a file has changed. Polling is always behind it: whatever goes wrong here
-// costs latency, never a line.
-//
-// Its tracker ends the process when no inotify instance is left; one is probed for before
-// the first use. It watches names, not descriptors: /proc/self/fd/N of a file we hold
-// names the file itself, whatever becomes of its path; the number is used again for
-// another file, so a watch is dropped before its descriptor is closed. The tracker
-// delivers events for one name at a time and waits for the receiver, so receivers only
-// set a flag.
-
-// maxNudged bounds the watched files: each costs a goroutine and a kernel watch. The
-// others are polled.
-const maxNudged = 4096
-
+// nudges tell the loop that files it holds have changed. They belong to the loop.
 type nudges struct {
-	mail   *mailbox
-	log    *slog.Logger
-	on     bool
-	probed bool
-	said   bool
-	count  int
-	wg     sync.WaitGroup     // one per watched file
-	notify func(*incarnation) // runs in the loop
-	moved  func()             // the file's name may have changed; any goroutine
+	watch   *inotify
+	mail    *mailbox
+	notify  func(*incarnation)        // runs in the loop
+	waiting map[*incarnation]struct{} // could not be watched: polled, and tried again
+	again   *time.Timer               // nil: nothing waits
 }
 
 // nudge is one watched file.
 type nudge struct {
-	name   string
+	in     *incarnation
+	next   *nudge      // of the same file; inotify's
+	wd     int32       // inotify's
 	flag   atomic.Bool // a change was told and not yet acted on
+	ended  atomic.Bool // nothing is told any more
 	worked bool        // a change was told before a poll saw it; the loop's
+	local  bool        // its file system tells of every write
+	missed bool        // a poll saw a change that was not told; the loop's
 }
 
 func newNudges(mail *mailbox, log *slog.Logger, notify func(*incarnation), moved func()) *nudges {
-	return &nudges{mail: mail, log: log, notify: notify, moved: moved}
+	return &nudges{watch: newInotify(mail, log, notify, moved), mail: mail, notify: notify, waiting: make(map[*incarnation]struct{})}
 }
 
-// add watches an open file, if watching works here. The loop calls it.
+// add watches an open file, if watching works here. The loop calls it, and looks at the file
+// afterwards: what was written before is not told.
 func (n *nudges) add(in *incarnation) {
-	if !n.probed {
-		n.probed = true
-		fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
-		if err != nil {
-			n.log.Warn("no inotify: files are polled", "err", err)
-			return
-		}
-		unix.Close(fd)
-		n.on = true
-	}
-	if !n.on || n.count >= maxNudged {
+	w := &nudge{in: in}
+	if err := n.watch.addFile(w); err != nil {
+		n.watch.failed(in.src.path, err)
+		n.waiting[in] = struct{}{}
+		n.tryLater()
 		return
 	}
-	w := &nudge{name: fmt.Sprintf("/proc/self/fd/%d", in.file.Fd())}
-	if err := watch.Watch(w.name); err != nil {
-		if !n.said {
-			n.said = true
-			n.log.Warn("cannot watch for changes: files are polled", "path", in.src.path, "err", err)
-		}
-		// A failed Watch leaves its channel behind; RemoveWatch would count below zero.
-		return
-	}
-	events := watch.Events(w.name)
 	in.watch = w
-	n.count++
-	n.wg.Go(func() {
-		for ev := range events {
-			if ev.Op&(fsnotify.Rename|fsnotify.Remove|fsnotify.Chmod) != 0 {
-				n.moved() // IN_ATTRIB is what an unlink of an open file gives
-			}
-			if !w.flag.Swap(true) {
-				n.mail.post(func() { n.notify(in) })
-			}
-		}
-	})
 }
 
 // drop ends the watch of a file that is about to be closed.
 func (n *nudges) drop(in *incarnation) {
+	delete(n.waiting, in)
 	if in.watch == nil {
 		return
 	}
-	n.count--
-	// An error means the kernel dropped the watch first: the file was deleted.
-	_ = watch.RemoveWatch(in.watch.name)
+	n.watch.dropFile(in.watch)
 	in.watch = nil
 }
 
-// close waits for the receivers, all of whose files have been dropped.
-func (n *nudges) close() { n.wg.Wait() }
+func (n *nudges) tryLater() {
+	if n.again == nil {
+		n.again = time.AfterFunc(watchAgain, func() { n.mail.post(n.retry) })
+	}
+}
+
+// retry tries again to watch what could not be watched, until the first that still cannot be.
+func (n *nudges) retry() {
+	n.again = nil
+	for in := range n.waiting {
+		w := &nudge{in: in}
+		if n.watch.addFile(w) != nil {
+			n.tryLater()
+			return
+		}
+		delete(n.waiting, in)
+		in.watch = w
+		if w.trusted() {
+			n.notify(in) // it may have grown since its last poll, and is polled seldom from now on
+		}
+	}
+	n.watch.mended()
+}
+
+// close waits for the reader; all files have been dropped.
+func (n *nudges) close() {
+	if n.again != nil {
+		n.again.Stop()
+	}
+	n.watch.close()
+}
+
+// trusted tells whether a file that nothing is told of has not changed: it is watched on a file
+// system that tells of every write. It may be called where in.watch is nil.
+func (n *nudge) trusted() bool {
+	return n != nil && n.local && !n.missed && !n.ended.Load()
+}
+
+// seenChanged notes that a poll has found the file changed. Where nothing was told of that its
+// nudges are not trusted until one works: what is written through an overlay is not told to
+// those who watch the file in the layer below, whatever file system that is on.
+func (n *nudge) seenChanged() {
+	if n != nil && !n.flag.Load() {
+		n.missed, n.worked = true, false
+	}
+}
 
 // nudged acts on a change that was told: at once, or when coalesce has passed since the
 // last turn.

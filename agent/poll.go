@@ -31,7 +31,7 @@ const (
 
 // longestGap is how long a file is left alone by the poll.
 func (in *incarnation) longestGap() time.Duration {
-	if in.watch != nil && in.watch.worked && in.rotatedAt.IsZero() && !in.deleted { // a deleted file keeps the disk
+	if in.watch != nil && (in.watch.worked || in.watch.trusted()) && in.rotatedAt.IsZero() && !in.deleted { // a deleted file keeps the disk
 		return idlePollNudged
 	}
 	return idlePoll
@@ -118,6 +118,9 @@ func (l *loop) looked(in *incarnation, st stat, now time.Time) {
 		return
 	}
 	l.wake(in.src, now)
+	if !in.queued {
+		in.watch.seenChanged()
+	}
 	in.pollGap = l.opt.PollInterval
 	l.lookAgain(in, now.Add(in.pollGap))
 	if st.size < in.pos { // seen here, also where no turn may come: a pause lasts

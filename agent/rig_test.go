@@ -20,11 +20,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// The tracker of nxadm/tail/watch lives as long as the process.
-	goleak.VerifyTestMain(m,
-		goleak.IgnoreTopFunction("github.com/nxadm/tail/watch.(*InotifyTracker).run"),
-		goleak.IgnoreAnyFunction("github.com/fsnotify/fsnotify.(*inotify).readEvents"),
-		goleak.IgnoreAnyFunction("github.com/fsnotify/fsnotify.(*Watcher).readEvents"))
+	goleak.VerifyTestMain(m)
 }
 
 // rig is an agent on real files with a sink in memory.

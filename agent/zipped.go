@@ -39,7 +39,7 @@ func (in *incarnation) compression() *compression {
 
 // stat looks at the file. The size of a compressed one is its content's.
 func (in *incarnation) stat() (stat, error) {
-	st, err := statFile(in.file)
+	st, err := statHeld(in.file, in.id)
 	if err != nil || in.zip == nil {
 		return st, err
 	}
