@@ -103,7 +103,10 @@ func New(o Options) (*Agent, error) {
 		return nil, err
 	}
 	a.mail.wake = make(chan struct{}, 1)
-	cp, notes := loadCheckpoint(opt.StateDir)
+	cp, notes, unended := loadCheckpoint(opt.StateDir)
+	if unended != "" {
+		a.log.Info("the last save was not finished and is left out", "file", unended)
+	}
 	for _, n := range notes {
 		a.log.Error("checkpoint damaged", "what", n)
 	}

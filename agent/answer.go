@@ -120,8 +120,8 @@ func (l *loop) believes(path string, id fileID) Answer {
 			})
 		}
 	}
-	for k := range l.saver.byPath[followed] {
-		if r := l.saver.files[k]; !open[k] {
+	for r := range l.saver.at(followed) {
+		if !open[r.key()] {
 			ans.Held = append(ans.Held, r.believed())
 		}
 	}
@@ -161,7 +161,7 @@ func (l *loop) followedPath(name string, id fileID) string {
 
 // rememberedPath returns the followed path of a file that a record knows, or whose name is
 // one of its rotated ones.
-func rememberedPath(files map[fileKey]fileRecord, name string, id fileID) string {
+func rememberedPath(files map[fileKey]*kept, name string, id fileID) string {
 	stems := rotatedStems(filepath.Base(name))
 	best := name
 	for k, r := range files {

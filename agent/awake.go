@@ -46,7 +46,7 @@ func (s *source) restful() bool {
 		return false
 	case s.said.state != StateOK || s.said.text != causeCaughtUp || s.entry.stopped() || !s.entry.looked:
 		return false
-	case in.wait != waitEOF || in.more || in.busy || in.queued || in.again || in.dirty || in.readErr != nil:
+	case in.wait != waitEOF || in.more || in.busy || in.queued || in.again || in.readErr != nil:
 		return false
 	case len(in.win.spans) > 0 || in.win.unresolved > 0 || in.lag() > 0:
 		return false

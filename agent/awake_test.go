@@ -24,7 +24,6 @@ func atRest(t *testing.T, l *loop, e *entry, path string, now time.Time) *incarn
 	if in.wait != waitEOF || in.win.committed != 8 {
 		t.Fatalf("waits for %s at %d, want the end of the file at 8", in.wait, in.win.committed)
 	}
-	in.dirty = false // its position is saved
 	return in
 }
 
@@ -133,7 +132,7 @@ func TestHistoryGoesOnThroughARest(t *testing.T) {
 	now = seconds(l, now, 3)
 	in.src.tally(counters{lines: 100, bytes: 800}) // they flow in the first step
 	in.win.committed = in.seen.size
-	in.wait, in.more, in.dirty, in.queued = waitEOF, false, false, false
+	in.wait, in.more, in.queued = waitEOF, false, false
 	now = seconds(l, now, 32)
 	if in.src.place != 0 {
 		t.Fatal("it is not at rest")

@@ -252,6 +252,7 @@ func (l *loop) saveFirst(in *incarnation) {
 	l.saver.put(in)
 	l.saver.now = true
 	in.savedSeq = l.saver.nextSeq()
+	l.saver.begun[in] = struct{}{}
 }
 
 // handover is how long after its removal an entry's positions are taken over by another
@@ -261,15 +262,15 @@ const handover = time.Minute
 // inherited finds the position another entry has for a file of the same path: a literal
 // entry that takes a file over from a glob, or a glob that gets it back, goes on there.
 func (l *loop) inherited(src *source, id fileID, now time.Time) (best fileRecord, ok bool) {
-	for k := range l.saver.byPath[src.path] {
-		if k.id != id || k.logPath == src.entry.svc.LogPath {
+	for r := range l.saver.at(src.path) {
+		if r.fileID != id || r.LogPath == src.entry.svc.LogPath {
 			continue
 		}
-		owner := l.saver.entries[k.logPath]
+		owner := l.saver.entries[r.LogPath]
 		if src.entry.first && owner.Removed != 0 && now.Sub(time.Unix(owner.Removed, 0)) > handover {
 			continue // start_at decides
 		}
-		rec := l.saver.files[k]
+		rec := *r
 		rec.LogPath = src.entry.svc.LogPath
 		if !ok || rec.further(&best) {
 			best, ok = rec, true
@@ -347,6 +348,7 @@ func (l *loop) wakeNewer(src *source) {
 // release closes an incarnation. Nothing of it is in flight or being read.
 func (l *loop) release(in *incarnation) {
 	in.closing = true
+	l.saver.release(in)
 	l.nudges.drop(in)
 	l.stopLooking(in)
 	if in.zip != nil {

@@ -113,10 +113,27 @@ const (
 	anchorBytes = 256  // how much before a position is remembered
 )
 
-// mark remembers a stretch of a file by length and hash.
+// mark remembers a stretch of a file by length and hash. The zero value remembers nothing.
 type mark struct {
-	Len int    `json:"len"`
-	Sum string `json:"sum,omitempty"` // hex of the first 16 bytes of SHA-256
+	Len int     `json:"len"`
+	Sum markSum `json:"sum,omitzero"`
+}
+
+// markSum is the first 16 bytes of SHA-256; in text, hex.
+type markSum [16]byte
+
+// MarshalText is for encoding/json.
+func (m markSum) MarshalText() ([]byte, error) {
+	return hex.AppendEncode(nil, m[:]), nil
+}
+
+// UnmarshalText is for encoding/json.
+func (m *markSum) UnmarshalText(b []byte) error {
+	if len(b) != hex.EncodedLen(len(m)) {
+		return fmt.Errorf("%q is not the hex of %d bytes", b, len(m))
+	}
+	_, err := hex.Decode(m[:], b)
+	return err
 }
 
 func markOf(b []byte) mark {
@@ -124,7 +141,7 @@ func markOf(b []byte) mark {
 		return mark{}
 	}
 	sum := sha256.Sum256(b)
-	return mark{Len: len(b), Sum: hex.EncodeToString(sum[:16])}
+	return mark{Len: len(b), Sum: markSum(sum[:16])}
 }
 
 // matches tells whether b, of the mark's length, is what was remembered.

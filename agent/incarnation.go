@@ -72,7 +72,6 @@ type incarnation struct {
 	free         int8 // percent of its file system, of the last look while deleted
 	freeKnown    bool // a look has told free
 	leaseRefused bool // F_SETLEASE is not allowed to us here
-	dirty        bool // its checkpoint record is stale
 	closing      bool // to be closed once nothing is in flight and no turn is out
 }
 
@@ -153,7 +152,6 @@ func (in *incarnation) restart() {
 	in.win = &window{owner: in}
 	in.nuls = true
 	in.more = true
-	in.dirty = true
 	in.sizes = sizeTrail{}
 	in.synced()
 }

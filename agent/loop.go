@@ -35,7 +35,7 @@ type loop struct {
 	looks          looks                     // when each open file is looked at next
 	idleReaders    int
 	turns          chan turn
-	saves          chan saveJob
+	saves          chan *saveJob
 	inspections    chan inspectJob
 	toInspect      []inspectJob
 	inspecting     bool // a job is out
@@ -101,9 +101,9 @@ func (l *loop) init(a *Agent) {
 	l.turns = make(chan turn, n+maxExtraReaders)
 	l.readers, l.slowAfter = n, slowAfter
 	l.pollsOut = make(map[uint64]pollOut)
-	l.saves = make(chan saveJob, 1)
+	l.saves = make(chan *saveJob, 1)
 	l.inspections = make(chan inspectJob, 1)
-	l.saver.init(a.cp)
+	l.saver.init(a.opt.StateDir, a.cp)
 	l.last = &Status{Host: a.opt.Host, StateID: a.cp.meta.StateID, Boot: a.cp.meta.Boot, Version: a.opt.Version}
 	l.finder = newFinder(a.opt.PollInterval, &a.access, &l.reg, func(r lookReport) {
 		a.mail.post(func() { l.found(r) })

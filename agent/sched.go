@@ -280,8 +280,7 @@ func (l *loop) read(t *turn, o outcome) {
 			l.send(in, t.svc, o)
 		} else {
 			in.win.add(o.span)
-			in.dirty = true
-			l.saver.dirty = true
+			l.soil(in)
 		}
 	}
 	if in.more {
@@ -330,7 +329,7 @@ func (l *loop) verdict(b *Batch, v Verdict, now time.Time) {
 	}
 	in := f.win.owner
 	if in == nil {
-		l.saver.dirty = l.saver.dirty || f.win.orphaned
+		l.soilOrphan(f.src, f.win)
 		if v.Err != nil && !f.win.orphaned {
 			// Its file was truncated meanwhile: the bytes stand nowhere any more.
 			f.src.tally(counters{lost: uint64(f.span.end - f.span.start)})
@@ -340,8 +339,7 @@ func (l *loop) verdict(b *Batch, v Verdict, now time.Time) {
 		return
 	}
 	if moved {
-		in.dirty = true
-		l.saver.dirty = true
+		l.soil(in)
 		in.sizes.forget(in.win.committed)
 	}
 	if in.win.failedAny {

@@ -51,7 +51,11 @@ func (t trail) with(off int64, m mark) trail {
 
 // until returns the trail of a reader that went back to pos.
 func (t trail) until(pos int64) trail {
-	return slices.DeleteFunc(slices.Clone(t), func(a anchorAt) bool { return a.Off > pos })
+	n := len(t)
+	for n > 0 && t[n-1].Off > pos {
+		n--
+	}
+	return t[:n:n]
 }
 
 // within returns the newest anchor that lies in a content of size bytes.

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
-	"math/rand/v2"
 	"os"
 	"reflect"
 	"strings"
@@ -251,49 +249,6 @@ func FuzzCutTakesEveryLineOnce(f *testing.F) {
 }
 
 func abs(n int) int { return max(n, -(n + 1)) }
-
-func TestCheckpointComesBackAsItWas(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	rng := rand.New(rand.NewPCG(1, 2))
-	want := newCheckpoint()
-	want.meta = metaRecord{StateID: "aa", Boot: 3, Seq: 9}
-	var records [][]byte
-	for i := range 100 {
-		r := fileRecord{LogPath: "/l", Path: fmt.Sprintf("/p/%d\n\"ü", i), fileID: fileID{Dev: 1, Ino: rng.Uint64(), Birth: int64(i)}, Committed: rng.Int64(), Head: markOf([]byte{byte(i)}), Anchor: markOf([]byte("x"))}
-		want.files[r.key()] = r
-		records = append(records, encodeRecord(recordLine{File: &r}))
-	}
-	e := entryRecord{LogPath: "/l", Since: 5}
-	want.entries["/l"] = e
-	records = append(records, encodeRecord(recordLine{Entry: &e}))
-	if err := writeCheckpoint(dir, want.meta, records); err != nil {
-		t.Fatal(err)
-	}
-	got, notes := loadCheckpoint(dir)
-	if len(notes) > 0 || !reflect.DeepEqual(got, want) {
-		t.Errorf("loaded %+v with notes %q", got, notes)
-	}
-}
-
-func FuzzDamagedCheckpointIsNeverUsed(f *testing.F) {
-	var b strings.Builder
-	b.WriteString(checkpointHeader + "\n")
-	b.Write(encodeRecord(recordLine{Meta: &metaRecord{StateID: "aa"}}))
-	b.Write(encodeRecord(recordLine{File: &fileRecord{Path: "/p", Committed: 7}}))
-	f.Add([]byte(b.String()))
-	f.Add([]byte(b.String() + "end 1 crc32c 00000000\n"))
-	f.Add([]byte(""))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		cp, err := decodeCheckpoint(bytes.NewReader(data))
-		if err == nil && cp.meta.StateID == "" {
-			t.Fatal("a checkpoint without state id was accepted")
-		}
-		if err == nil && !bytes.Contains(data, []byte("\nend ")) {
-			t.Fatal("a checkpoint without trailer was accepted")
-		}
-	})
-}
 
 func TestRotatedNamesLeadToTheirStem(t *testing.T) {
 	t.Parallel()
