@@ -107,6 +107,7 @@ func (l *loop) believes(path string, id fileID) Answer {
 			continue
 		}
 		f := l.fileStatus(src, time.Now()) // not the last snapshot: all of an answer is of one moment
+		f.History = src.meter.history()
 		ans.File = &f
 		for in := range src.incarnations() {
 			open[fileKey{lp, in.id}] = true

@@ -99,9 +99,10 @@ const backstop = 5 * time.Second
 
 // Of a folder whose changes are told, in polls: all its files are looked at every 30 s, and
 // the folder itself is statted every 2 s, for what no watch of it tells (a folder above it
-// was renamed, something was mounted over it); of very many folders statsPerSecond.
+// was renamed, something was mounted over it). Of very many folders it is so many a second.
 const (
 	backstopPolls  = 150
+	fullsPerSecond = 100
 	roundPolls     = 10
 	statsPerSecond = 500
 )
@@ -266,10 +267,26 @@ func (f *finder) clean() {
 	for _, d := range f.dirty {
 		d.dirty, d.changed = false, false
 	}
-	clear(f.dirty)
-	clear(f.changed)
+	f.dirty, f.changed, f.told = emptied(f.dirty), emptied(f.changed), emptied(f.told)
+	if len(f.lists) > manyKept {
+		f.lists = make(map[*folder]listing)
+	}
 	clear(f.lists)
-	f.dirty, f.changed = f.dirty[:0], f.changed[:0]
+	if cap(f.odd) > manyKept && len(f.odd) < cap(f.odd)/2 {
+		f.odd = slices.Clone(f.odd)
+	}
+}
+
+// manyKept is how much room for folders or paths is kept for the next look: the first one
+// needs room for all of them.
+const manyKept = 256
+
+func emptied(s []*folder) []*folder {
+	if cap(s) > manyKept {
+		return nil
+	}
+	clear(s)
+	return s[:0]
 }
 
 // dropUnwanted forgets what was seen for entries that are gone, or are there again: a

@@ -135,3 +135,40 @@ func finderFor(reg *registry, report func(lookReport)) (*finder, func()) {
 	f.watch = newInotify(&mailbox{wake: make(chan struct{}, 1)}, slog.New(slog.DiscardHandler), func(*incarnation) {}, f.hurry)
 	return f, f.watch.close
 }
+
+// BenchmarkWatches tells what a watched file takes of the heap, the incarnation not counted.
+func BenchmarkWatches(b *testing.B) {
+	dir := b.TempDir()
+	n := newNudges(&mailbox{wake: make(chan struct{}, 1)}, slog.New(slog.DiscardHandler), func(*incarnation) {}, func() {})
+	defer n.close()
+	ins := make([]*incarnation, idleFiles)
+	for i := range ins {
+		path := filepath.Join(dir, fmt.Sprint(i))
+		if err := os.WriteFile(path, nil, 0o644); err != nil {
+			b.Fatal(err)
+		}
+		f, st, err := openRegular(path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer f.Close()
+		ins[i] = &incarnation{src: &source{path: path}, file: f, id: st.id}
+	}
+	var before, after runtime.MemStats
+	for b.Loop() {
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		for _, in := range ins {
+			n.add(in)
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		for _, in := range ins {
+			n.drop(in)
+		}
+		n.watch.drain()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/idleFiles, "ns/add+drop")
+	b.ReportMetric((float64(after.HeapAlloc)-float64(before.HeapAlloc)+float64(after.StackInuse)-float64(before.StackInuse))/idleFiles, "B/watch")
+	b.ReportMetric(float64(runtime.NumGoroutine()), "goroutines")
+}

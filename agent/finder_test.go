@@ -361,7 +361,8 @@ func TestLookSeesWhatChangedBeforeItBegan(t *testing.T) {
 	r.put("t/1", "x\n")
 	r.must(os.Symlink("../t/1", r.path("d/link")))
 	r.must(os.Symlink("../t/dangling", r.path("d/dangling")))
-	r.set = r.setFor("d/*.log", "deep/*/*.log", "lit/*/logs/a.log", "d/link", "d/dangling")
+	r.put("alt/p/other", "x\n")
+	r.set = r.setFor("d/*.log", "deep/*/*.log", "lit/*/logs/a.log", "alt/{p,q}/a.log", "d/link", "d/dangling")
 	r.look(true)
 	r.look(false)
 	if len(r.polled) > 0 {
@@ -378,6 +379,11 @@ func TestLookSeesWhatChangedBeforeItBegan(t *testing.T) {
 	found("lit/p/logs/a.log")
 	r.put("lit/q/logs/a.log", "x\n")
 	found("lit/q/logs/a.log")
+	if g := r.globs[r.path("alt/{p,q}/a.log")]; !g.quiet {
+		t.Error("a glob is expanded over and over though all it reads is watched")
+	}
+	r.put("alt/q/a.log", "x\n")
+	found("alt/q/a.log")
 
 	r.must(os.Rename(r.path("t/1"), r.path("t/old"))) // what links lead to is in no folder of ours
 	r.put("t/1", "y\n")
@@ -435,6 +441,36 @@ func TestRotatedFileWrittenOverIsFoundBeforeItsFolderIsDue(t *testing.T) {
 	}
 }
 
+// Whatever is lost on the way from the kernel, a new file is found when its folder is due.
+func TestFileThatNobodyToldOfIsFoundWhenItsFolderIsDue(t *testing.T) {
+	t.Parallel()
+	r := newFinderRig(t, true)
+	r.poll = time.Hour
+	r.put("d/a.log", "x\n")
+	r.put("d/b.log", "x\n")
+	r.set = r.setFor("d/*.log")
+	r.look(true)
+	r.look(false)
+	d := r.dirs[r.path("d")]
+	r.put("d/new", "y\n")
+	r.must(os.Rename(r.path("d/new"), r.path("d/a.log")))
+	r.watch.takeTold(nil)
+	r.watch.hear(d) // and forgotten
+	st, err := statPath(d.dir)
+	r.must(err)
+	d.mtime, d.fullAt = st.mtime, time.Since(processStart)
+	r.seen = nil
+	r.credit = 1
+	if r.look(false); len(r.seen) > 0 {
+		t.Fatalf("%q without being told and before it is due", r.seen)
+	}
+	d.fullAt -= backstopPolls * r.poll
+	r.credit = 1
+	if r.look(false); !slices.Equal(r.seen, []string{"stands d/a.log"}) {
+		t.Errorf("%q, want the new file and nothing else", r.seen)
+	}
+}
+
 func TestFoldersThatTellAreLeftAloneAndOthersAreNot(t *testing.T) {
 	t.Parallel()
 	r := newFinderRig(t, true)
@@ -483,6 +519,35 @@ func TestFoldersThatTellAreLeftAloneAndOthersAreNot(t *testing.T) {
 
 func unsafeData(s string) uintptr { return uintptr(unsafe.Pointer(unsafe.StringData(s))) }
 
+func TestFolderOfManyNamesIsReadWhole(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	want := make(map[string]uint64)
+	for i := range 3000 { // several buffers
+		name := strings.Repeat("n", 1+i%200) + fmt.Sprint(i)
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		st, err := statPath(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want[name] = st.id.Ino
+	}
+	names, inos, err := readFolder(dir)
+	if err != nil || len(names) != len(want) {
+		t.Fatalf("%d names, want %d: %v", len(names), len(want), err)
+	}
+	for i, n := range names {
+		if ino, ok := want[n]; !ok || ino != inos[i] {
+			t.Errorf("%q is inode %d, want %d", n, inos[i], ino)
+		}
+	}
+	if _, _, err := readFolder(filepath.Join(dir, names[0])); err == nil {
+		t.Error("a file is listed as a folder")
+	}
+}
+
 // A path is one string, whoever remembers it.
 func TestPathThatIsListedAgainIsTheSameString(t *testing.T) {
 	t.Parallel()
@@ -501,7 +566,16 @@ func TestPathThatIsListedAgainIsTheSameString(t *testing.T) {
 	r.look(false)
 	b := g.matches[1]
 	r.put("d/c.log", "x\n")
-	r.look(false)
+	r.put("deep/1/a.log", "x\n")
+	r.set.list = append(r.set.list, r.setFor("deep/*/*.log").list...)
+	r.look(true)
+	deep := r.globs[r.path("deep/*/*.log")]
+	a := deep.matches[0]
+	r.put("deep/1/b.log", "x\n")
+	r.now()
+	if len(deep.matches) != 2 || !same(deep.matches[0], a) {
+		t.Error("the path is another string after the folders were walked again")
+	}
 	if len(g.matches) != 3 || !same(g.matches[1], b) || !same(g.matches[0], known) || !same(r.dirs[r.path("d")].files[0].path, known) {
 		t.Error("the path is another string after its folder was listed again")
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -63,7 +64,6 @@ func (f *finder) around(now time.Time) {
 				f.see(d, now)
 			}
 		}
-		clear(f.told)
 	}
 	for _, d := range f.polled {
 		f.see(d, now)
@@ -148,9 +148,13 @@ func (f *finder) soil(d *folder) {
 
 func (f *finder) backstop(d *folder) time.Duration {
 	if d.wd != 0 {
-		return backstopPolls * f.poll
+		return f.watchedBackstop()
 	}
 	return backstop
+}
+
+func (f *finder) watchedBackstop() time.Duration {
+	return max(backstopPolls*f.poll, time.Duration(len(f.watched))*time.Second/fullsPerSecond)
 }
 
 // watchFolder watches a folder if all that changes in it is told then.
@@ -211,7 +215,7 @@ func (f *finder) list(d *folder) ([]string, error) {
 // readFolder returns the names in a folder with the inodes that the folder itself remembers
 // for them.
 func readFolder(dir string) (names []string, inos []uint64, err error) {
-	h, err := os.Open(dir)
+	h, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0) // a named pipe would block
 	if err != nil {
 		return nil, nil, err
 	}
@@ -229,11 +233,11 @@ func readFolder(dir string) (names []string, inos []uint64, err error) {
 			return names, inos, nil
 		}
 		for b := buf[:n]; len(b) > 0; {
-			const nameAt = unsafe.Offsetof(unix.Dirent{}.Name)
-			ent := (*unix.Dirent)(unsafe.Pointer(&b[0]))
-			name := unix.ByteSliceToString(b[nameAt:ent.Reclen])
-			if b = b[ent.Reclen:]; ent.Ino != 0 && name != "." && name != ".." {
-				names, inos = append(names, name), append(inos, ent.Ino)
+			const inoAt, lenAt, nameAt = unsafe.Offsetof(unix.Dirent{}.Ino), unsafe.Offsetof(unix.Dirent{}.Reclen), unsafe.Offsetof(unix.Dirent{}.Name)
+			ino, size := binary.NativeEndian.Uint64(b[inoAt:]), binary.NativeEndian.Uint16(b[lenAt:])
+			name := unix.ByteSliceToString(b[nameAt:size])
+			if b = b[size:]; ino != 0 && name != "." && name != ".." {
+				names, inos = append(names, name), append(inos, ino)
 			}
 		}
 	}
@@ -317,7 +321,7 @@ func (f *finder) expand(gl *glob, g *globLook, now time.Time) ([]string, error) 
 	if g.next = now.Add(20 * took); !g.quiet {
 		g.next = now.Add(max(time.Second, 20*took))
 	}
-	g.full = now.Add(max(backstopPolls*f.poll, 20*took))
+	g.full = now.Add(max(f.watchedBackstop(), 20*took))
 	f.reshape = true
 	return found, err
 }

@@ -41,6 +41,7 @@ type inotify struct {
 	mu     sync.Mutex // guards what follows
 	file   *os.File   // nil: none yet, or none to be had
 	conn   syscall.RawConn
+	gate   *gate // to the events of file
 	closed bool
 	said   bool // that something cannot be watched
 	wds    map[int32]watched
@@ -70,7 +71,7 @@ const (
 
 // readRest is how long the events of busy writers gather before they are read again: the
 // kernel merges equal neighbours meanwhile, and a thousand short lines cost one wake-up.
-const readRest = 2 * time.Millisecond
+const readRest = 10 * time.Millisecond
 
 // watchAgain is how long what could not be watched is polled before it is tried again.
 const watchAgain = time.Minute
@@ -87,12 +88,18 @@ func (w *inotify) instance() (syscall.RawConn, error) {
 		return nil, os.ErrClosed
 	}
 	if w.file == nil {
-		fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+		fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
 		if err != nil {
 			return nil, os.NewSyscallError("inotify_init1", err)
 		}
-		file := os.NewFile(uintptr(fd), "inotify")
+		file := os.NewFile(uintptr(fd), "inotify") // blocking, so the runtime's poller leaves it alone
 		conn, err := file.SyscallConn()
+		if err == nil {
+			err = unix.SetNonblock(fd, true) // take reads until there is nothing
+		}
+		if err == nil {
+			w.gate, err = newGate(fd)
+		}
 		if err != nil {
 			file.Close()
 			return nil, err
@@ -241,38 +248,34 @@ func (w *inotify) mended() {
 func (w *inotify) close() {
 	w.mu.Lock()
 	w.closed = true
-	file := w.file
+	file, gate := w.file, w.gate
 	w.mu.Unlock()
-	if file != nil {
-		file.Close() // wakes the reader; the watches end with it
+	if file == nil {
+		return
 	}
+	gate.file.Close() // wakes the reader
 	w.wg.Wait()
+	file.Close() // the watches end with it
 }
 
 // read takes events until the instance is closed.
 func (w *inotify) read() {
 	var last time.Time
-	busy := false
 	for {
-		if busy {
-			time.Sleep(readRest - time.Since(last))
-		}
-		woken := false
-		err := w.conn.Read(func(fd uintptr) bool {
-			if woken {
-				time.Sleep(readRest - time.Since(last))
-			}
-			woken = true
-			any, moved := w.take(int(fd))
-			if moved {
-				w.moved()
-			}
+		var moved bool
+		err := w.gate.wait(func(fd int) (any bool) {
+			any, moved = w.take(fd)
 			return any
 		})
 		if err != nil {
 			return
 		}
-		busy = time.Since(last) < 2*readRest
+		if moved {
+			w.moved()
+		}
+		if time.Since(last) < 2*readRest {
+			time.Sleep(readRest)
+		}
 		last = time.Now()
 	}
 }
@@ -452,8 +455,7 @@ func (w *inotify) takeTold(into []*folder) []*folder {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	into = append(into, w.told...)
-	clear(w.told)
-	w.told = w.told[:0]
+	w.told = emptied(w.told)
 	return into
 }
 

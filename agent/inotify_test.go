@@ -72,9 +72,10 @@ func appendText(t *testing.T, path, text string) {
 
 // work does what came by mail.
 func (r *nudgeRig) work() {
-	calls, _ := r.mail.take(nil, nil)
-	r.mails += len(calls)
-	for _, c := range calls {
+	var m mail
+	r.mail.take(&m)
+	r.mails += len(m.calls)
+	for _, c := range m.calls {
 		c()
 	}
 }

@@ -151,7 +151,7 @@ func (cp *checkpoint) decodeLog(r io.Reader) (used, part bool, err error) {
 			return true, true, fmt.Errorf("checksum is %08x up to line %d, which says %08x", end.sum, lines.n, says.sum)
 		case broken != nil:
 			return true, true, broken
-		case count < 0:
+		case len(group) != count:
 			return true, true, fmt.Errorf("holds %d records before line %d, which says %d", len(group), lines.n, count)
 		case end.seq <= cp.end.seq:
 			return true, true, fmt.Errorf("goes back from save %d to %d in line %d", cp.end.seq, end.seq, lines.n)

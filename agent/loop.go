@@ -63,11 +63,11 @@ type loop struct {
 	lastAt   time.Time
 	draining bool
 
-	calls    []func()
-	verdicts []verdictMail
-	wg       sync.WaitGroup // readers, finder, inspector, saver
-	finder   *finder
-	nudges   *nudges
+	mail   mail
+	done   func(*Batch, Verdict) // of every batch
+	wg     sync.WaitGroup        // readers, finder, inspector, saver
+	finder *finder
+	nudges *nudges
 }
 
 type pendingApply struct {
@@ -96,6 +96,7 @@ func (l *loop) init(a *Agent) {
 	l.named = make(map[string]string)
 	l.throttled = make(map[*entry]bool)
 	l.out = make(map[*incarnation]bool)
+	l.done = a.mail.verdict
 	n := readers()
 	l.idleReaders = n
 	l.turns = make(chan turn, n+maxExtraReaders)
@@ -135,6 +136,7 @@ func (l *loop) run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var deadline time.Time
+	armed := now // when the timer fires
 	stop := ctx.Done()
 	for {
 		select {
@@ -166,7 +168,12 @@ func (l *loop) run(ctx context.Context) error {
 		if l.draining && deadline.Before(next) {
 			next = deadline
 		}
-		timer.Reset(max(0, time.Until(next)))
+		// A timer that fires too early costs nothing; setting it with every message would make
+		// the runtime's poller begin to wait anew each time.
+		if next.Before(armed) || !now.Before(armed) {
+			armed = next
+			timer.Reset(max(0, time.Until(next)))
+		}
 	}
 	return l.shutdown()
 }
@@ -225,16 +232,21 @@ func (l *loop) shutdown() error {
 
 // mailIn does what came by mail.
 func (l *loop) mailIn() {
-	l.calls, l.verdicts = l.a.mail.take(l.calls[:0], l.verdicts[:0])
+	m := &l.mail
+	l.a.mail.take(m)
 	now := time.Now()
-	for i := range l.verdicts {
-		l.verdict(l.verdicts[i].b, l.verdicts[i].v, now)
+	for i := range m.verdicts {
+		l.verdict(m.verdicts[i].b, m.verdicts[i].v, now)
 	}
-	for _, f := range l.calls {
+	for i := range m.reads {
+		l.read(&m.reads[i].t, m.reads[i].o)
+	}
+	for _, f := range m.calls {
 		f()
 	}
-	clear(l.calls)
-	clear(l.verdicts)
+	clear(m.calls)
+	clear(m.verdicts)
+	clear(m.reads)
 }
 
 // clock does what time brings.

@@ -9,7 +9,14 @@ type mailbox struct {
 	mu       sync.Mutex // guards the slices
 	calls    []func()
 	verdicts []verdictMail
+	reads    []readMail
 	wake     chan struct{} // size 1
+}
+
+// readMail is what a turn has brought.
+type readMail struct {
+	t turn
+	o outcome
 }
 
 type verdictMail struct {
@@ -20,6 +27,14 @@ type verdictMail struct {
 func (m *mailbox) post(f func()) {
 	m.mu.Lock()
 	m.calls = append(m.calls, f)
+	m.mu.Unlock()
+	m.nudge()
+}
+
+// read brings a turn's outcome.
+func (m *mailbox) read(t turn, o outcome) {
+	m.mu.Lock()
+	m.reads = append(m.reads, readMail{t, o})
 	m.mu.Unlock()
 	m.nudge()
 }
@@ -39,14 +54,22 @@ func (m *mailbox) nudge() {
 	}
 }
 
+// mail is what was in the box.
+type mail struct {
+	calls    []func()
+	verdicts []verdictMail
+	reads    []readMail
+}
+
 // take empties the box into the caller's slices.
-func (m *mailbox) take(calls []func(), verdicts []verdictMail) ([]func(), []verdictMail) {
+func (m *mailbox) take(in *mail) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	calls = append(calls, m.calls...)
-	verdicts = append(verdicts, m.verdicts...)
+	in.calls = append(in.calls[:0], m.calls...)
+	in.verdicts = append(in.verdicts[:0], m.verdicts...)
+	in.reads = append(in.reads[:0], m.reads...)
 	clear(m.calls)
 	clear(m.verdicts)
-	m.calls, m.verdicts = m.calls[:0], m.verdicts[:0]
-	return calls, verdicts
+	clear(m.reads)
+	m.calls, m.verdicts, m.reads = m.calls[:0], m.verdicts[:0], m.reads[:0]
 }

@@ -93,8 +93,8 @@ func (n *nudge) trusted() bool {
 }
 
 // seenChanged notes that a poll has found the file changed. Where nothing was told of that its
-// nudges are not trusted until one works: what is written through an overlay is not told to
-// those who watch the file in the layer below, whatever file system that is on.
+// nudges are not trusted until one works: some kernels do not tell of what is written through
+// an overlay to those who watch the file in the layer below, whatever file system that is on.
 func (n *nudge) seenChanged() {
 	if n != nil && !n.flag.Load() {
 		n.missed, n.worked = true, false
@@ -119,8 +119,7 @@ func (l *loop) nudged(in *incarnation) {
 		l.lookAgain(in, time.Now()) // its size, and so its lag, is news however long it waits
 		return
 	}
-	in.pollGap = in.longestGap()
-	l.lookAgain(in, time.Now().Add(in.pollGap))
+	in.pollGap = in.longestGap() // the look that is due comes when it is due: a turn sees what is new
 	in.more = true
 	in.quietSince, in.finishing = time.Time{}, false
 	in.queued = true

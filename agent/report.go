@@ -208,7 +208,9 @@ func (l *loop) status() *Status {
 	}
 	s.Files = make([]FileStatus, 0, len(l.sorted))
 	for _, src := range l.sorted {
-		s.Files = append(s.Files, l.fileStatus(src, now))
+		f := l.fileStatus(src, now)
+		f.History = src.meter.history()
+		s.Files = append(s.Files, f)
 	}
 	for _, lp := range l.order {
 		if e := l.entries[lp]; e != nil && !e.leaving {
@@ -258,14 +260,14 @@ func (l *loop) brief(now time.Time) *Status {
 		if !ok {
 			continue
 		}
-		f := l.fileStatus(src, now)
+		said, t := l.judged(src, now), src.numbers(now)
 		moving[i]++
 		es := &s.Services[i]
-		es.Totals.flowing(&f.Totals)
-		if d := f.State.rank() - es.State.rank(); moving[i] == 1 || d > 0 || d == 0 && f.Path < worst[i] {
-			es.State, es.Cause, es.Since, worst[i] = f.State, f.Cause, f.Since, f.Path
+		es.Totals.flowing(&t)
+		if d := said.state.rank() - es.State.rank(); moving[i] == 1 || d > 0 || d == 0 && src.path < worst[i] {
+			es.State, es.Cause, es.Since, worst[i] = said.state, said.text, said.since, src.path
 		}
-		switch f.State {
+		switch said.state {
 		case StateFailing:
 			s.FailingFiles++
 		case StateBehind:
@@ -350,24 +352,51 @@ func (l *loop) takenFiles(e *entry) []FileStatus {
 	return out
 }
 
-func (l *loop) fileStatus(s *source, now time.Time) FileStatus {
-	e := s.entry
+// numbers are the totals of one path.
+func (s *source) numbers(now time.Time) Totals {
+	t := s.count.totals()
+	s.meter.rates(&t)
+	for in := range s.incarnations() {
+		lag := in.lag()
+		if lag == 0 {
+			continue
+		}
+		t.LagBytes += lag
+		if age, atLeast := in.sizes.age(now, in.win.committed); age.Seconds() > t.BehindSeconds {
+			t.BehindSeconds, t.BehindAtLeast = age.Seconds(), atLeast
+		}
+	}
+	for _, c := range s.candidates {
+		if !c.copied {
+			t.LagBytes += c.bytes()
+		}
+	}
+	for _, o := range s.orphans {
+		t.LagBytes += max(0, o.old.pos-o.old.win.committed+o.unread)
+	}
+	return t
+}
+
+// judged brings what is said of a source up to date.
+func (l *loop) judged(s *source, now time.Time) *judgement {
 	if s.place == 0 {
 		s.meter.catchUp(l.steps, s.count.flow(), 0)
 	} else {
 		l.judgeCause(s, now)
 	}
+	return &s.said
+}
+
+// fileStatus is the status of one path, without its history.
+func (l *loop) fileStatus(s *source, now time.Time) FileStatus {
+	e := s.entry
+	said := l.judged(s, now)
 	f := FileStatus{
 		Path: s.path, LogPath: e.svc.LogPath, Service: e.svc.Service, Topic: e.svc.Topic,
-		State: s.said.state, Cause: s.said.text, Since: s.said.since, Limit: e.wanted().SendRate,
-		Totals: s.count.totals(), History: s.meter.history(),
+		State: said.state, Cause: said.text, Since: said.since, Limit: e.wanted().SendRate,
+		Totals: s.numbers(now),
 	}
-	s.meter.rates(&f.Totals)
 	for in := range s.incarnations() {
-		f.Totals.LagBytes += in.lag()
-		if age, atLeast := in.sizes.age(now, in.win.committed); in.lag() > 0 && age.Seconds() > f.Totals.BehindSeconds {
-			f.Totals.BehindSeconds, f.Totals.BehindAtLeast = age.Seconds(), atLeast
-		}
 		if in != s.active {
 			f.RotatedFiles++
 			f.RotatedBytes += in.lag()
@@ -383,15 +412,10 @@ func (l *loop) fileStatus(s *source, now time.Time) FileStatus {
 		if c.deleted {
 			f.DeletedBytes += c.st.size
 		}
-		if c.copied {
-			continue
+		if !c.copied {
+			f.RotatedFiles++
+			f.RotatedBytes += c.bytes()
 		}
-		f.RotatedFiles++
-		f.RotatedBytes += c.bytes()
-		f.Totals.LagBytes += c.bytes()
-	}
-	for _, o := range s.orphans {
-		f.Totals.LagBytes += max(0, o.old.pos-o.old.win.committed+o.unread)
 	}
 	return f
 }

@@ -203,8 +203,7 @@ func (l *loop) setWait(in *incarnation, k waitKind, now time.Time) waitKind {
 // reader takes turns until there are no more.
 func (l *loop) reader() {
 	for t := range l.turns {
-		o := t.run(&l.pool)
-		l.a.mail.post(func() { l.read(&t, o) })
+		l.a.mail.read(t, t.run(&l.pool))
 	}
 }
 
@@ -298,7 +297,7 @@ func (l *loop) send(in *incarnation, svc *Service, o outcome) {
 	cost := int64(len(o.buf.mem)) + int64(cap(b.Lines))*8
 	b.Service, b.Path = svc, in.src.path
 	b.flight = &flight{win: in.win, span: o.span, src: in.src, buf: o.buf, cost: cost}
-	b.done = l.a.mail.verdict
+	b.done = l.done
 	in.win.add(o.span)
 	in.win.inFlightBytes += cost
 	l.budget.take(svc.Topic, cost)

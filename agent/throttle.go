@@ -17,9 +17,10 @@ type throttle struct {
 	quantum int // lines worth waking up for: a fiftieth of a second's, at least 1
 }
 
-// burst is a tenth of a second's worth, at least 1, so that the flow is even.
+// burst is a tenth of a second's worth less one quantum, at least 1, so that the flow is even
+// and what arrives is, with the jitter of the way there, never more than that tenth at once.
 func burst(perSec int64) int {
-	return int(min(max(1, perSec/10), math.MaxInt32))
+	return int(min(max(1, perSec/10-perSec/50), math.MaxInt32))
 }
 
 // set puts a rate in force from now on; 0 means no limit. What the old rate allowed until

@@ -51,6 +51,7 @@ func (a *app) daemon() error {
 		}, func() { a.reload(&s, log) })
 	})
 	steering.Go(func() { giveBack(done) })
+	steering.Go(func() { keepCalm(done, a.getenv) })
 	err = n.run(ctx)
 	close(done)
 	steering.Wait()
