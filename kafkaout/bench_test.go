@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"sync"
@@ -24,14 +25,16 @@ type counter struct {
 	partitions int32
 	records    atomic.Int64
 	conns      sync.WaitGroup
+
+	produced func(*kmsg.ProduceRequest) // told of each before it is answered; may be nil
 }
 
-func startCounter(b *testing.B, partitions int32) *counter {
+func startCounter(b testing.TB, partitions int32, produced func(*kmsg.ProduceRequest)) *counter {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
 	}
-	c := &counter{listener: l, partitions: partitions}
+	c := &counter{listener: l, partitions: partitions, produced: produced}
 	c.conns.Go(func() {
 		for {
 			conn, err := l.Accept()
@@ -112,6 +115,9 @@ func (c *counter) answer(req kmsg.Request, res kmsg.Response) {
 	case *kmsg.InitProducerIDResponse:
 		res.ProducerID = 7
 	case *kmsg.ProduceResponse:
+		if c.produced != nil {
+			c.produced(req.(*kmsg.ProduceRequest))
+		}
 		for _, t := range req.(*kmsg.ProduceRequest).Topics {
 			out := kmsg.ProduceResponseTopic{Topic: t.Topic}
 			for _, p := range t.Partitions {
@@ -121,6 +127,25 @@ func (c *counter) answer(req kmsg.Request, res kmsg.Response) {
 			res.Topics = append(res.Topics, out)
 		}
 	}
+}
+
+// accessLog is n lines of 180 bytes with their ends, as different from each other as those of
+// a web server are: what compression makes of them is what it makes of such a log.
+func accessLog(n int) (buf []byte, lines []agent.Line) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	paths := []string{"/", "/index.html", "/shop/item", "/shop/basket", "/api/v1/orders", "/static/site.css", "/search"}
+	agents := []string{"Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/130.0", "curl/8.9.1", "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X)"}
+	for i := range n {
+		from := len(buf)
+		buf = fmt.Appendf(buf, "203.0.%d.%d - - [22/Nov/2026:10:%02d:%02d +0000] \"GET %s?id=%d HTTP/1.1\" %d %d \"https://example.org/%x\" \"%s\"",
+			rnd.IntN(256), rnd.IntN(256), i/60%60, i%60, paths[rnd.IntN(len(paths))], rnd.IntN(1e7), 200+rnd.IntN(2)*104, rnd.IntN(1e5), rnd.Uint32(), agents[rnd.IntN(len(agents))])
+		for len(buf)-from < 179 {
+			buf = append(buf, ' ')
+		}
+		buf = append(buf[:from+179], '\n')
+		lines = append(lines, agent.Line{From: uint32(from), To: uint32(from + 179)})
+	}
+	return buf, lines
 }
 
 // BenchmarkSend is the way of a line from Send to its verdict: queue, record, encoding,
@@ -138,7 +163,7 @@ func BenchmarkSend(b *testing.B) {
 		{"headers-zstd", "host service path", "zstd"},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			broker := startCounter(b, 8)
+			broker := startCounter(b, 8, nil)
 			o := Options{Addrs: []string{broker.listener.Addr().String()}, Host: testHost, Compression: c.compression, Headers: strings.Fields(c.headers)}
 			p, err := New(o)
 			if err != nil {
@@ -151,12 +176,9 @@ func BenchmarkSend(b *testing.B) {
 			defer cancel()
 
 			const perBatch = 1456 // 256 KiB of lines
-			line := strings.Repeat("203.0.113.9 - - [12/May/2026] \"GET /index.html?q=7 HTTP/1.1\" 200 5123 \"-\" ", 3)[:179] + "\n"
-			buf := []byte(strings.Repeat(line, perBatch))
-			lines := make([]agent.Line, perBatch)
-			for i := range lines {
-				lines[i] = agent.Line{From: uint32(i * 180), To: uint32(i*180 + 179)}
-			}
+			const batches = 16    // different ones: no codec finds one in another
+			buf, lines := accessLog(perBatch * batches)
+			lines = lines[:perBatch]
 			s := &agent.Service{Service: "web", LogPath: "/var/log/nginx/access.log", Topic: "web"}
 			room := make(chan struct{}, 64) // 16 MiB on their way
 			done := func(_ *agent.Batch, v agent.Verdict) {
@@ -171,7 +193,8 @@ func BenchmarkSend(b *testing.B) {
 			start := time.Now()
 			for sent := 0; sent < b.N; sent += perBatch {
 				room <- struct{}{}
-				p.Send(agent.NewBatch(s, s.LogPath, buf, lines[:min(perBatch, b.N-sent)], done))
+				one := buf[sent/perBatch%batches*perBatch*180:][: perBatch*180 : perBatch*180]
+				p.Send(agent.NewBatch(s, s.LogPath, one, lines[:min(perBatch, b.N-sent)], done))
 			}
 			for range cap(room) {
 				room <- struct{}{}

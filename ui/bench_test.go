@@ -3,6 +3,7 @@ package ui
 import (
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 	"logagent/ui/store"
 )
 
-// BenchmarkFrame is one View of Fleet at 120×36 over 10,000 hosts, without the pull.
+// BenchmarkFrame is one View of Fleet over 10,000 hosts, without the pull.
 func BenchmarkFrame(b *testing.B) {
 	s := store.New(store.Options{Now: sampleStart})
 	for i := range 10_000 {
@@ -28,19 +29,26 @@ func BenchmarkFrame(b *testing.B) {
 		theme   Theme
 		colours Colours
 	}{{"mono", ThemeMono, ColoursNone}, {"dark", ThemeDark, Colours256}} {
-		a, err := newApp(Options{Store: s, Theme: look.theme, Colours: look.colours, Now: sampleStart}, io.Discard, newWork(b.Context()))
-		if err != nil {
-			b.Fatal(err)
-		}
-		a.Update(tea.WindowSizeMsg{Width: 120, Height: 36})
-		p := a.top().(*fleetPage)
-		p.view = s.Fleet(p.query())
-		p.take(p.view.Window, len(p.view.Rows))
-		b.Run(look.name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				a.View()
+		for _, size := range []struct{ width, height int }{{120, 36}, {80, 24}} {
+			a, err := newApp(Options{Store: s, Theme: look.theme, Colours: look.colours, Now: sampleStart}, io.Discard, newWork(b.Context()))
+			if err != nil {
+				b.Fatal(err)
 			}
-		})
+			a.Update(tea.WindowSizeMsg{Width: size.width, Height: size.height})
+			p := a.top().(*fleetPage)
+			p.view = s.Fleet(p.query())
+			p.take(p.view.Window, len(p.view.Rows))
+			b.Run(fmt.Sprintf("%s-%dx%d", look.name, size.width, size.height), func(b *testing.B) {
+				b.ReportAllocs()
+				frame := ""
+				for b.Loop() {
+					frame = a.View()
+				}
+				if n := strings.Count(frame, "\n") + 1; n != size.height || !strings.Contains(frame, "web-") {
+					b.Fatalf("a frame of %d lines, want %d and hosts in it", n, size.height)
+				}
+				b.ReportMetric(float64(len(frame)), "bytes")
+			})
+		}
 	}
 }

@@ -55,8 +55,7 @@ func (s *Store) Host(name string, q Query) HostView {
 			return q.Problems && (r.State == agent.StateOK || r.State == agent.StatePaused) ||
 				!q.Filter.Empty() && !q.Filter.matches(fileSubject{&r})
 		})
-		order := fileOrder(q.Sort, q.Reverse)
-		slices.SortFunc(rows, func(a, b FileRow) int { return order(&a, &b) })
+		rows = sorted(rows, fileOrder(q.Sort, q.Reverse))
 		v.Order = orderOf(rows)
 	} else {
 		v.Order = q.Keep
@@ -70,6 +69,21 @@ func (s *Store) Host(name string, q Query) HostView {
 		}
 	}
 	return v
+}
+
+// sorted returns the rows in order. It moves pointers about: a row is some three hundred bytes,
+// and taking the address of a copy puts it on the heap.
+func sorted(rows []FileRow, order func(a, b *FileRow) int) []FileRow {
+	at := make([]*FileRow, len(rows))
+	for i := range rows {
+		at[i] = &rows[i]
+	}
+	slices.SortFunc(at, order)
+	out := make([]FileRow, len(rows))
+	for i, r := range at {
+		out[i] = *r
+	}
+	return out
 }
 
 func orderOf(rows []FileRow) *Order {
