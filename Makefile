@@ -10,8 +10,11 @@ FUZZPKGS  ?= $(PKGS)
 TESTFLAGS ?=
 SOAK      ?= 10m
 CRASH     ?= 40s
+BENCHPKGS ?= ./agent ./kafkaout ./ui ./ui/store
+COUNT     ?= 10
+BENCHTIME ?= 200ms
 
-.PHONY: build demo test test-kafka check lint race fuzz soak crash bench screenshots clean
+.PHONY: build demo test test-kafka check lint race fuzz soak crash bench bench-peers BENCHMARKS.md bench-micro bench-compare screenshots clean
 
 build: ## the one binary
 	$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/logagent
@@ -51,9 +54,27 @@ soak: ## random programs of writers, rotation and operators against the agent fo
 crash: ## kills the daemon over and over while files rotate, CRASH for each kind of rotation
 	LOGAGENT_CRASH=$(CRASH) $(GO) test ./cmd/logagent -run 'TestDeliveryOverSIGKILL.*Rotat' -count=1 -timeout 30m -v $(TESTFLAGS)
 
-bench: build ## whole-process figures beside nxadm/tail + AsyncProducer
+bench: build ## whole-process figures of the agent in every situation that has an aim
 	$(GO) build -o bin/bench ./cmd/bench
-	bin/bench -binary $(BIN) $(BENCHFLAGS)
+	bin/bench rows -binary $(BIN) $(BENCHFLAGS)
+
+bench-peers: build ## the same work done by rsyslog, syslog-ng, and nxadm/tail + AsyncProducer
+	-cmd/bench/peers/fetch.sh >/dev/null
+	$(GO) build -o bin/bench ./cmd/bench
+	bin/bench peers -binary $(BIN) $(PEERFLAGS)
+
+BENCHMARKS.md: build ## both in one run, as a page
+	-cmd/bench/peers/fetch.sh >/dev/null
+	$(GO) build -o bin/bench ./cmd/bench
+	bin/bench report -o $@ -binary $(BIN) $(BENCHFLAGS)
+
+bench-micro: ## every stage alone, COUNT times, to bin/bench-micro.txt
+	@mkdir -p bin
+	$(GO) test -run '^$$' -bench '$(or $(BENCH),.)' -benchtime $(BENCHTIME) -count $(COUNT) -timeout 60m $(BENCHPKGS) >bin/bench-micro.txt || { cat bin/bench-micro.txt; exit 1; }
+	$(GO) tool benchstat bin/bench-micro.txt
+
+bench-compare: ## BASE=<revision>: its benchmarks and the tree's, in turn, by benchstat
+	GO='$(GO)' COUNT='$(COUNT)' BENCH='$(BENCH)' BENCHTIME='$(BENCHTIME)' internal/benchcompare.sh $(BASE) $(BENCHPKGS)
 
 screenshots: build ## pictures of the real program
 	$(GO) run ./screenshots

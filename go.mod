@@ -13,6 +13,7 @@ require (
 	github.com/charmbracelet/x/ansi v0.11.6
 	github.com/charmbracelet/x/vt v0.0.0-20260330094520-2dce04b6f8a4
 	github.com/creack/pty v1.1.24
+	github.com/fsnotify/fsnotify v1.6.0 // indirect
 	github.com/muesli/termenv v0.16.0
 	github.com/nxadm/tail v1.4.11
 	github.com/oklog/ulid/v2 v2.1.2
@@ -34,8 +35,6 @@ require (
 	google.golang.org/grpc v1.83.2
 	gopkg.in/ini.v1 v1.67.3
 )
-
-require github.com/fsnotify/fsnotify v1.6.0 // indirect
 
 require (
 	github.com/BurntSushi/toml v1.6.0 // indirect

@@ -67,9 +67,6 @@ func (b *broker) versions(version int16) kmsg.Response {
 	for key, newest := range supported {
 		k := kmsg.NewApiVersionsResponseApiKey()
 		k.ApiKey, k.MaxVersion = key, newest
-		if key == keyProduce {
-			k.MinVersion = 3 // record batches
-		}
 		resp.ApiKeys = append(resp.ApiKeys, k)
 	}
 	return resp

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,9 +30,12 @@ type bench struct {
 	dir    string
 	temp   bool
 	log    string
-	size   int64 // bytes of the log
+	size   int64  // bytes of the log
+	sum    uint64 // of its lines: see lineSum
 	etcd   *lab.Etcd
 	binary string
+
+	entries []agent.Service // what the agent follows; nil: the log alone, into benchTopic
 }
 
 // newBench writes the log. The caller closes the bench.
@@ -60,7 +64,9 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.size, err = lab.WriteAccessLog(f, 1, b.set.lines)
+	var sums summer
+	b.size, err = lab.WriteAccessLog(io.MultiWriter(f, &sums), 1, b.set.lines)
+	b.sum = sums.sum
 	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", b.log, err)
 	}
@@ -129,7 +135,18 @@ func (b *bench) once(ctx context.Context, s sender) (_ figures, err error) {
 	if err != nil {
 		return figures{}, err
 	}
-	if err := broker.wait(ctx, benchTopic, int64(b.set.lines), p); err != nil {
+	if err := broker.wait(ctx, 1, p, b.topics()...); err != nil {
+		return figures{}, errors.Join(err, p.kill())
+	}
+	watch, err := beginWatch(p.cmd.Process.Pid, broker.cmd.Process.Pid)
+	if err != nil {
+		return figures{}, errors.Join(err, p.kill())
+	}
+	if err := broker.wait(ctx, int64(b.set.lines), p, b.topics()...); err != nil {
+		return figures{}, errors.Join(err, p.kill())
+	}
+	machine, err := watch.end()
+	if err != nil {
 		return figures{}, errors.Join(err, p.kill())
 	}
 	used, err := p.finish()
@@ -137,21 +154,34 @@ func (b *bench) once(ctx context.Context, s sender) (_ figures, err error) {
 		return figures{}, err
 	}
 	// What was sent twice arrives after the last line, so the counts are taken again.
-	c, err := broker.counts(benchTopic)
+	c, err := broker.counts(b.topics()...)
 	if err != nil {
 		return figures{}, err
 	}
 	if err := b.verify(c); err != nil {
 		return figures{}, err
 	}
-	lines := float64(b.set.lines)
+	lines, wall := float64(b.set.lines), time.Duration(c.LastNano-c.FirstNano).Seconds()
 	return figures{
-		linesPerSec: lines / time.Duration(c.LastNano-c.FirstNano).Seconds(),
+		linesPerSec: lines / wall,
 		cpuPerM:     used.cpu.Seconds() / lines * 1e6,
 		peakRSS:     used.peakRSS,
 		requests:    c.Requests,
 		perBatch:    float64(c.Records) / float64(c.Batches),
+		machine:     machine,
 	}, nil
+}
+
+// topics are those the log is sent to.
+func (b *bench) topics() []string {
+	if len(b.entries) == 0 {
+		return []string{benchTopic}
+	}
+	var out []string
+	for i := range b.entries {
+		out = append(out, b.entries[i].Topic)
+	}
+	return out
 }
 
 // verify tells whether every line arrived, once and whole.
@@ -168,6 +198,9 @@ func (b *bench) verify(c counts) error {
 	if want := b.size - int64(b.set.lines); c.ValueBytes != want {
 		return fmt.Errorf("the values have %d bytes, the lines %d", c.ValueBytes, want)
 	}
+	if c.Sum != b.sum {
+		return errors.New("as many lines arrived as were written, and not the same")
+	}
 	if want := c.Records * int64(len(headerNames(b.set.headers))); c.Headers != want {
 		return fmt.Errorf("%d headers, want %d", c.Headers, want)
 	}
@@ -179,40 +212,57 @@ func headerNames(s string) []string {
 	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
-// runAgent starts logagent --daemon with an entry for the log.
+// runAgent starts logagent --daemon with an entry for the log, or with those of the bench.
 func (b *bench) runAgent(ctx context.Context, brokerAddr, dir string) (*process, error) {
-	if b.etcd == nil {
-		e, err := lab.StartEtcd(lab.EtcdOptions{})
-		if err != nil {
-			return nil, err
-		}
-		b.etcd = e
+	entries := b.entries
+	if len(entries) == 0 {
+		entries = []agent.Service{{Service: "bench", LogPath: b.log, Topic: benchTopic, StartAt: agent.StartBeginning}}
 	}
-	document, err := json.Marshal([]agent.Service{{
-		Service: "bench", LogPath: b.log, Topic: benchTopic, StartAt: agent.StartBeginning,
-	}})
-	if err != nil {
+	if err := b.writeDocument(ctx, entries); err != nil {
 		return nil, err
 	}
-	if _, err := b.etcd.Client().Put(ctx, "/logagent/"+benchHost+"/logconfig", string(document)); err != nil {
-		return nil, fmt.Errorf("write the entry: %w", err)
+	path := filepath.Join(dir, "app.cfg")
+	if err := os.WriteFile(path, []byte(iniText(&b.set, b.etcd.Addr(), brokerAddr, dir)), 0o644); err != nil {
+		return nil, err
 	}
-	ini := strings.Join([]string{
-		"etcd_addr = " + b.etcd.Addr(),
+	return startProcess(b.binary, "--daemon", "--config", path)
+}
+
+// writeDocument tells the agent what to follow. The first call starts etcd.
+func (b *bench) writeDocument(ctx context.Context, entries []agent.Service) error {
+	if err := b.startEtcd(); err != nil {
+		return err
+	}
+	document, err := json.Marshal(entries)
+	if err != nil {
+		return err
+	}
+	if _, err := b.etcd.Client().Put(ctx, "/logagent/"+benchHost+"/logconfig", string(document)); err != nil {
+		return fmt.Errorf("write the entries: %w", err)
+	}
+	return nil
+}
+
+func (b *bench) startEtcd() (err error) {
+	if b.etcd == nil {
+		b.etcd, err = lab.StartEtcd(lab.EtcdOptions{})
+	}
+	return err
+}
+
+// iniText is the agent's configuration under some settings.
+func iniText(set *settings, etcdAddr, brokerAddr, dir string) string {
+	return strings.Join([]string{
+		"etcd_addr = " + etcdAddr,
 		"kafka_addr = " + brokerAddr,
-		"thread_num = " + strconv.Itoa(b.set.threads),
-		"kafka_compression = " + b.set.compression,
-		"headers = " + b.set.headers,
+		"thread_num = " + strconv.Itoa(set.threads),
+		"kafka_compression = " + set.compression,
+		"headers = " + set.headers,
 		"host = " + benchHost,
 		"state_dir = " + filepath.Join(dir, "state"),
 		"log = " + filepath.Join(dir, "logagent.log"),
 		"level = info",
 	}, "\n") + "\n"
-	path := filepath.Join(dir, "app.cfg")
-	if err := os.WriteFile(path, []byte(ini), 0o644); err != nil {
-		return nil, err
-	}
-	return startProcess(b.binary, "--daemon", "--config", path)
 }
 
 // runPeer starts this program again as the peer.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,23 +31,31 @@ type broker struct {
 	unpack     bool
 	ledger     *ledger
 	producers  atomic.Int64 // producer ids given out
+	silent     atomic.Bool  // requests are read, and neither counted nor answered
 }
 
 // supported are the requests the broker answers, with the newest version of each.
 var supported = map[int16]int16{
 	keyProduce: 11, 3: 12, 18: 3, 19: 7, 22: 4, 32: 4, 2: 7, 10: 4,
+	// No producer fetches. But librdkafka takes a broker that does not offer it for one from
+	// before record batches, and sends it the message sets of those days.
+	keyFetch: 11,
 }
 
-const keyProduce = 0
+const (
+	keyProduce = 0
+	keyFetch   = 1
+)
 
-// brokerMain is the broker's process: it prints its address, answers every line on in with
-// its counts as JSON, and ends with in.
+// brokerMain is the broker's process: it prints its address, answers every command on in
+// with a line of JSON, and ends with in.
 func brokerMain(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
 	flags := flag.NewFlagSet("bench broker", flag.ContinueOnError)
 	addr := flags.String("addr", "127.0.0.1:0", "where to listen")
 	partitions := flags.Int("partitions", 8, "partitions of every topic")
 	delay := flags.Duration("delay", 0, "how long answers to produce requests are held back")
 	unpack := flags.Bool("unpack", false, "unpack and walk compressed batches too")
+	when := flags.Bool("arrivals", false, "remember when lines came")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -56,6 +65,9 @@ func brokerMain(ctx context.Context, args []string, in io.Reader, out io.Writer)
 	}
 	at := ln.Addr().(*net.TCPAddr)
 	b := &broker{host: at.IP.String(), port: int32(at.Port), partitions: *partitions, delay: *delay, unpack: *unpack, ledger: newLedger()}
+	if *when {
+		b.ledger.keepArrivals()
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { b.serve(ctx, ln) })
@@ -68,11 +80,47 @@ func brokerMain(ctx context.Context, args []string, in io.Reader, out io.Writer)
 	lines := bufio.NewScanner(in)
 	encoder := json.NewEncoder(out)
 	for lines.Scan() {
-		if err := encoder.Encode(b.ledger.snapshot()); err != nil {
+		said, err := b.obey(lines.Text())
+		if err != nil {
+			return err
+		}
+		if err := encoder.Encode(said); err != nil {
 			return err
 		}
 	}
 	return lines.Err()
+}
+
+// Commands to the broker's process. An empty line asks for the counts of all topics, and
+// askArrivals is followed by a topic.
+const (
+	askArrivals = "arrivals "
+	askLatency  = "latency" // from the write of a line to the answer for it
+	doForget    = "forget"  // arrivals and latencies so far
+	doSilent    = "silent"  // read everything, answer nothing
+	doAnswer    = "answer"  // the end of that
+)
+
+// obey does what a command says and returns what is to be told.
+func (b *broker) obey(command string) (any, error) {
+	if topic, ok := strings.CutPrefix(command, askArrivals); ok {
+		return b.ledger.arrivals(topic), nil
+	}
+	switch command {
+	case "":
+		return b.ledger.snapshot(), nil
+	case askLatency:
+		return b.ledger.latencies(), nil
+	case doForget:
+		b.ledger.forget()
+	case doSilent:
+		b.silent.Store(true)
+	case doAnswer:
+		b.silent.Store(false)
+	default:
+		return nil, fmt.Errorf("no command %q", command)
+	}
+	return struct{}{}, nil
 }
 
 // serve accepts connections until ctx ends, and returns when all of them are done.
@@ -98,8 +146,9 @@ func (b *broker) serve(ctx context.Context, ln net.Listener) {
 
 // reply is a response on its way to a client.
 type reply struct {
-	due   time.Time
-	bytes []byte
+	due     time.Time
+	bytes   []byte
+	written []int64 // when the lines were written that it answers for and that say so
 }
 
 // converse answers the requests of one client in their order.
@@ -111,7 +160,9 @@ func (b *broker) converse(conn net.Conn) error {
 			time.Sleep(time.Until(r.due))
 			if _, err := conn.Write(r.bytes); err != nil {
 				conn.Close() // ends the reading side
+				continue
 			}
+			b.ledger.answered(time.Now().UnixNano(), r.written)
 		}
 	})
 	defer wg.Wait()
@@ -120,6 +171,7 @@ func (b *broker) converse(conn net.Conn) error {
 	in := bufio.NewReaderSize(conn, 64<<10)
 	batches := newBatchReader(b.unpack)
 	var buf []byte
+	missed := false // an answer the client waits for will never come
 	for {
 		var head [4]byte
 		if _, err := io.ReadFull(in, head[:]); err != nil {
@@ -135,6 +187,13 @@ func (b *broker) converse(conn net.Conn) error {
 		buf = buf[:size]
 		if _, err := io.ReadFull(in, buf); err != nil {
 			return err
+		}
+		if b.silent.Load() {
+			missed = true
+			continue
+		}
+		if missed {
+			return errors.New("was silent")
 		}
 		r, err := b.respond(batches, buf)
 		if err != nil {
@@ -169,7 +228,7 @@ func (b *broker) respond(batches *batchReader, req []byte) (reply, error) {
 		if err != nil || !answer {
 			return reply{}, err
 		}
-		return reply{time.Now().Add(b.delay), sealed(out)}, nil
+		return reply{time.Now().Add(b.delay), sealed(out), batches.takeWritten()}, nil
 	}
 	resp, err := b.answer(key, version, body)
 	if err != nil {

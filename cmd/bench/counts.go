@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"sync"
+	"time"
 )
 
 // counts is what the broker knows of one topic.
@@ -13,6 +15,7 @@ type counts struct {
 	ValueBytes int64  `json:"value_bytes"` // of the records that were walked
 	Walked     int64  `json:"walked"`      // records looked at one by one
 	Headers    int64  `json:"headers"`     // of those
+	Sum        uint64 `json:"sum"`         // of their values' checksums: see lineSum
 	WireBytes  int64  `json:"wire_bytes"`  // of the record batches as sent
 	BadCRC     int64  `json:"bad_crc"`
 	BadCount   int64  `json:"bad_count"`     // batches whose records are not what their header says
@@ -28,6 +31,7 @@ func (c *counts) add(o counts) {
 	c.ValueBytes += o.ValueBytes
 	c.Walked += o.Walked
 	c.Headers += o.Headers
+	c.Sum += o.Sum
 	c.WireBytes += o.WireBytes
 	c.BadCRC += o.BadCRC
 	c.BadCount += o.BadCount
@@ -54,16 +58,22 @@ type partition struct {
 	index int32
 }
 
-// ledger holds the counts of all topics and the next offset of each partition.
+// ledger holds what is known of all topics and the next offset of each partition.
 type ledger struct {
-	mu     sync.Mutex // guards both
-	topics map[string]*counts
-	next   map[partition]int64
+	mu      sync.Mutex // guards all below
+	topics  map[string]*counts
+	next    map[partition]int64
+	when    map[string]arrivals // nil: nobody will ask
+	latency histogram           // of the lines that carry their write time
 }
 
 func newLedger() *ledger {
 	return &ledger{topics: make(map[string]*counts), next: make(map[partition]int64)}
 }
+
+// keepArrivals makes the ledger remember when lines came. What that takes grows with
+// each arrivalBin that something comes in.
+func (l *ledger) keepArrivals() { l.when = make(map[string]arrivals) }
 
 // add takes note of a batch and returns the offset of its first record.
 func (l *ledger) add(p partition, c counts) int64 {
@@ -75,6 +85,9 @@ func (l *ledger) add(p partition, c counts) int64 {
 		l.topics[p.topic] = t
 	}
 	t.add(c)
+	if l.when != nil {
+		l.when[p.topic] = l.when[p.topic].add(c.FirstNano, c.Records)
+	}
 	base := l.next[p]
 	l.next[p] = base + c.Records
 	return base
@@ -89,4 +102,39 @@ func (l *ledger) snapshot() map[string]counts {
 		out[topic] = *c
 	}
 	return out
+}
+
+// answered takes note that the lines written at these times were answered for.
+func (l *ledger) answered(nano int64, written []int64) {
+	if len(written) == 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, w := range written {
+		l.latency.add(time.Duration(nano - w))
+	}
+}
+
+// forget begins arrivals and latencies anew; the counts stay.
+func (l *ledger) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.latency = histogram{}
+	clear(l.when)
+}
+
+// arrivals copies when the lines of a topic came.
+func (l *ledger) arrivals(topic string) arrivals {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.when[topic])
+}
+
+// latencies copies the histogram from write to answer.
+func (l *ledger) latencies() *histogram {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := l.latency
+	return &h
 }

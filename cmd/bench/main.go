@@ -1,11 +1,11 @@
-// Command bench measures what following a log costs: it generates an access log, lets an
-// agent send it to a counting broker, and prints lines per second, CPU seconds per million
-// lines and peak memory, beside the same figures for the usual way, nxadm/tail with
-// sarama's AsyncProducer. Everything that is measured is a process of its own.
+// Command bench measures what following logs costs: it makes logs, lets an agent send them
+// to a counting broker, and prints what whole processes did, measured from outside, beside
+// what they should. Everything that is measured is a process of its own.
 //
-//	bench [flags]          the agent, then the peer, and how they compare
-//	bench run [flags]      the agent alone
-//	bench peer [flags]     the peer alone
+//	bench rows [flags]     every figure of BENCHMARKS.md's first table; the same without a verb
+//	bench peers [flags]    the backlog sent by other collectors, side by side
+//	bench report [flags]   both, as BENCHMARKS.md
+//	bench run [flags]      the agent alone on a backlog, with settings of one's choice
 //	bench broker [flags]   the counting broker alone: a line on stdin asks for its counts
 //
 // The figures depend on the machine; they are printed and never judged. What is judged is
@@ -34,6 +34,8 @@ type settings struct {
 	delay       time.Duration
 	headers     string
 	unpack      bool
+	arrivals    bool   // the broker remembers when lines came
+	brokerAddr  string // where the broker listens; "" means a free port
 	binary      string
 	dir         string
 }
@@ -57,23 +59,31 @@ func run(ctx context.Context, args []string) error {
 		verb, args = args[0], args[1:]
 	}
 	switch verb {
-	case "", "run", "peer":
+	case "", "rows":
+		return measureRows(ctx, args, os.Stdout)
+	case peersVerb:
+		return measurePeers(ctx, args, os.Stdout)
+	case "report":
+		return writeReport(ctx, args, os.Stdout)
+	case "run":
 		set, err := parseSettings(args)
 		if err != nil {
 			return err
 		}
-		return measure(ctx, set, verb, os.Stdout)
+		return measureAgent(ctx, set, os.Stdout)
 	case "broker":
 		return brokerMain(ctx, args, os.Stdin, os.Stdout)
+	case writerVerb:
+		return writerMain(ctx, args, os.Stdout)
 	case peerVerb:
 		return peerMain(ctx, args)
 	}
-	return fmt.Errorf("no verb %q; there are run, peer and broker", verb)
+	return fmt.Errorf("no verb %q; there are rows, peers, report, run and broker", verb)
 }
 
 func parseSettings(args []string) (settings, error) {
 	var s settings
-	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags := flag.NewFlagSet("bench run", flag.ContinueOnError)
 	flags.IntVar(&s.lines, "lines", 2_000_000, "lines of the log, about 180 bytes each")
 	flags.StringVar(&s.compression, "compression", "none", "none gzip snappy lz4 zstd")
 	flags.IntVar(&s.partitions, "partitions", 8, "partitions of the topic")
@@ -96,8 +106,8 @@ func parseSettings(args []string) (settings, error) {
 	return s, nil
 }
 
-// measure runs what the verb asks for and prints the table.
-func measure(ctx context.Context, set settings, verb string, out io.Writer) (err error) {
+// measureAgent measures the agent on a backlog.
+func measureAgent(ctx context.Context, set settings, out io.Writer) (err error) {
 	b, err := newBench(ctx, set)
 	if err != nil {
 		return err
@@ -105,15 +115,8 @@ func measure(ctx context.Context, set settings, verb string, out io.Writer) (err
 	defer func() { err = errors.Join(err, b.close()) }()
 	fmt.Fprintln(out, b.describe())
 	t := newTable(out)
-	if verb != "peer" {
-		if err := b.repeat(ctx, t, "logagent", b.runAgent); err != nil {
-			return err
-		}
-	}
-	if verb != "run" {
-		if err := b.repeat(ctx, t, "nxadm/tail + AsyncProducer", b.runPeer); err != nil {
-			return err
-		}
+	if err := b.repeat(ctx, t, "logagent", b.runAgent); err != nil {
+		return err
 	}
 	return t.finish()
 }

@@ -1,13 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -75,105 +71,24 @@ func (p *process) kill() error {
 
 // peakRSS reads the most memory a running process has had. Not from its resource usage:
 // there a child inherits the peak of its parent.
-func peakRSS(pid int) (int64, error) {
+func peakRSS(pid int) (int64, error) { return memory(pid, "VmHWM:") }
+
+// currentRSS reads the memory a running process has now.
+func currentRSS(pid int) (int64, error) { return memory(pid, "VmRSS:") }
+
+func memory(pid int, field string) (int64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+		if rest, ok := strings.CutPrefix(line, field); ok {
 			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
 			if err != nil {
-				return 0, fmt.Errorf("VmHWM of process %d: %w", pid, err)
+				return 0, fmt.Errorf("%s of process %d: %w", field, pid, err)
 			}
 			return kib << 10, nil
 		}
 	}
-	return 0, fmt.Errorf("no VmHWM of process %d", pid)
-}
-
-// brokerProcess is the counting broker as a process of its own.
-type brokerProcess struct {
-	cmd   *exec.Cmd
-	in    io.WriteCloser
-	lines *bufio.Scanner
-	addr  string
-}
-
-func startBroker(set settings) (*brokerProcess, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	b := &brokerProcess{cmd: exec.Command(self, "broker", "-partitions", strconv.Itoa(set.partitions),
-		"-delay", set.delay.String(), "-unpack="+strconv.FormatBool(set.unpack))}
-	b.cmd.Stderr = os.Stderr
-	if b.in, err = b.cmd.StdinPipe(); err != nil {
-		return nil, err
-	}
-	out, err := b.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := b.cmd.Start(); err != nil {
-		return nil, err
-	}
-	b.lines = bufio.NewScanner(out)
-	b.lines.Buffer(nil, 1<<20)
-	if !b.lines.Scan() {
-		return nil, errors.Join(errors.New("the broker did not tell its address"), b.stop())
-	}
-	b.addr = b.lines.Text()
-	return b, nil
-}
-
-// counts asks for what has arrived in a topic.
-func (b *brokerProcess) counts(topic string) (counts, error) {
-	if _, err := io.WriteString(b.in, "\n"); err != nil {
-		return counts{}, fmt.Errorf("ask the broker: %w", err)
-	}
-	if !b.lines.Scan() {
-		return counts{}, fmt.Errorf("the broker has ended: %w", errors.Join(b.lines.Err(), io.ErrUnexpectedEOF))
-	}
-	var all map[string]counts
-	if err := json.Unmarshal(b.lines.Bytes(), &all); err != nil {
-		return counts{}, fmt.Errorf("the broker's counts: %w", err)
-	}
-	return all[topic], nil
-}
-
-// wait waits until n records have arrived. It gives up when nothing arrives for a minute
-// or when the sender ends.
-func (b *brokerProcess) wait(ctx context.Context, topic string, n int64, sender *process) error {
-	const patience = time.Minute
-	var last counts
-	moved := time.Now()
-	for {
-		c, err := b.counts(topic)
-		if err != nil {
-			return err
-		}
-		if c.Records >= n {
-			return nil
-		}
-		if c.Records != last.Records {
-			moved = time.Now()
-		}
-		last = c
-		if time.Since(moved) > patience {
-			return fmt.Errorf("%d of %d records, and no more for %v", c.Records, n, patience)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-sender.ended:
-			return fmt.Errorf("the sender ended (%v) after %d of %d records: %s", sender.err, c.Records, n, sender.output.Bytes())
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-}
-
-// stop ends the broker by closing its input.
-func (b *brokerProcess) stop() error {
-	return errors.Join(b.in.Close(), b.cmd.Wait())
+	return 0, fmt.Errorf("no %s of process %d", field, pid)
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"slices"
 	"text/tabwriter"
 )
 
@@ -14,14 +13,13 @@ type figures struct {
 	peakRSS     int64   // bytes
 	requests    int64
 	perBatch    float64 // records per record batch
+	machine     usage   // of the sender and the broker stand-in, from the first line to the last
 }
 
-// table prints one row per run, medians, and how the first sender compares to the second.
+// table prints one row per run, and medians.
 type table struct {
-	w       *tabwriter.Writer
-	runs    map[string][]figures
-	names   []string // in the order of their medians
-	medians []figures
+	w    *tabwriter.Writer
+	runs map[string][]figures
 }
 
 func newTable(out io.Writer) *table {
@@ -49,7 +47,6 @@ func (t *table) median(name string) {
 		requests:    int64(median(runs, func(f figures) float64 { return float64(f.requests) })),
 		perBatch:    median(runs, func(f figures) float64 { return f.perBatch }),
 	}
-	t.names, t.medians = append(t.names, name), append(t.medians, m)
 	t.row(name, "median", m)
 }
 
@@ -58,20 +55,8 @@ func median(runs []figures, of func(figures) float64) float64 {
 	for i, f := range runs {
 		values[i] = of(f)
 	}
-	slices.Sort(values)
-	mid := len(values) / 2
-	if len(values)%2 == 0 {
-		return (values[mid-1] + values[mid]) / 2
-	}
-	return values[mid]
+	return middle(values)
 }
 
-// finish prints the table and the comparison of two medians.
-func (t *table) finish() error {
-	if len(t.medians) == 2 {
-		a, b := t.medians[0], t.medians[1]
-		fmt.Fprintf(t.w, "%s against %s\tratio\t%.1f×\t%.2f×\t%.1f×\t\t\t\n", t.names[0], t.names[1],
-			a.linesPerSec/b.linesPerSec, a.cpuPerM/b.cpuPerM, float64(a.peakRSS)/float64(b.peakRSS))
-	}
-	return t.w.Flush()
-}
+// finish prints the table.
+func (t *table) finish() error { return t.w.Flush() }
