@@ -17,7 +17,7 @@ func (l *loop) wake(s *source, now time.Time) {
 	}
 	l.awake = append(l.awake, s)
 	s.place = len(l.awake)
-	s.meter.begin(now, &s.count)
+	s.meter.beginStill(now, &s.count)
 	s.meter.catchUp(l.steps, s.count.flow(), 0)
 	for in := range s.incarnations() {
 		in.waitSince = now // resting is no waiting

@@ -155,3 +155,99 @@ func TestHistoryGoesOnThroughARest(t *testing.T) {
 		t.Errorf("history %+v after ten quiet minutes", h)
 	}
 }
+
+func TestEntryWhoseFileHasNotBeenLookedForIsNotFine(t *testing.T) {
+	t.Parallel()
+	l, e := standing(t, &Service{Service: "s", LogPath: "/x", Topic: "t"})
+	e.looked = false
+	l.order = []string{"/x"}
+	now := time.Now()
+	l.source(e, "/x", now)
+	if s := l.brief(now).Services[0]; s.State != StateUnknown || s.Cause != causeLooking {
+		t.Errorf("%s, %q: want %s", s.State, s.Cause, causeLooking)
+	}
+}
+
+// A change that waits for what is in flight must reach those at rest, too.
+func TestPauseThatCameWithANewTopicIsShownByFilesAtRest(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	svc := Service{Service: "s", LogPath: filepath.Join(dir, "*.log"), Topic: "t", StartAt: StartBeginning}
+	l, e := standing(t, &svc)
+	l.order = []string{svc.LogPath}
+	now := time.Now()
+	l.steps.at = now
+	atRest(t, l, e, filepath.Join(dir, "a.log"), now)
+	now = seconds(l, now, rateSpan+2)
+	changed := svc
+	changed.Topic, changed.Paused = "t2", true
+	l.change(e, &changed, now)
+	if s := l.brief(now).Services[0]; s.State != StatePaused {
+		t.Errorf("%s, %q after a pause", s.State, s.Cause)
+	}
+}
+
+func TestFileAtRestThatCannotBeLookedAtIsFailing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	svc := Service{Service: "s", LogPath: filepath.Join(dir, "*.log"), Topic: "t", StartAt: StartBeginning}
+	l, e := standing(t, &svc)
+	l.order = []string{svc.LogPath}
+	now := time.Now()
+	l.steps.at = now
+	in := atRest(t, l, e, filepath.Join(dir, "a.log"), now)
+	now = seconds(l, now, rateSpan+2)
+	l.polled([]pollItem{{in: in, turns: in.turns, err: fmt.Errorf("stale file handle")}})
+	if s := l.brief(now); s.FailingFiles != 1 || s.Services[0].State != StateFailing {
+		t.Errorf("%d failing, the entry shows %s, %q", s.FailingFiles, s.Services[0].State, s.Services[0].Cause)
+	}
+}
+
+func TestReadingAheadIsWhatTheWayToKafkaCanUse(t *testing.T) {
+	t.Parallel()
+	const least, most = 16 << 20, 64 << 20
+	b := newBudget(least)
+	for _, c := range []struct {
+		what            string
+		perSec, latency float64
+		unwell, want    int64
+	}{
+		{"nothing flows", 0, 0, 0, least},
+		{"near and fast: 1 GB/s, 2 ms", 1e9, 0.002, 0, least},
+		{"far: 500 MB/s, 50 ms", 500e6, 0.05, 0, 37_500_000},
+		{"farther than is allowed", 1e9, 0.5, 0, most},
+		{"a topic holds 20 MiB and does not answer", 0, 0, 20 << 20, 56 << 20},
+		{"and 30", 0, 0, 30 << 20, most},
+	} {
+		if b.fit(c.perSec, c.latency, c.unwell, least, most); b.limit != c.want {
+			t.Errorf("%s: %d bytes, want %d", c.what, b.limit, c.want)
+		}
+	}
+	// Whatever the sick topic holds, another may have as much as before it fell ill.
+	b = newBudget(most)
+	b.take("sick", 30<<20)
+	b.fit(0, 0, 30<<20, least, most)
+	if n := b.available("well", minGrantBytes); n < least {
+		t.Errorf("%d bytes are left for a topic that is well", n)
+	}
+}
+
+// Else a line a moment before the sample would be shown as a hundred a second.
+func TestFirstRateAfterARestIsThatOfSeconds(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	svc := Service{Service: "s", LogPath: filepath.Join(dir, "*.log"), Topic: "t", StartAt: StartBeginning}
+	l, e := standing(t, &svc)
+	l.order = []string{svc.LogPath}
+	now := time.Now()
+	l.steps.at = now
+	in := atRest(t, l, e, filepath.Join(dir, "a.log"), now)
+	now = seconds(l, now, rateSpan+2)
+	l.wake(in.src, now.Add(sampleEvery-10*time.Millisecond))
+	in.src.tally(counters{lines: 8, bytes: 80, inBytes: 80})
+	now = seconds(l, now, 1)
+	l.lastAt = time.Time{}
+	if got := l.status().Files[0].Totals; got.OutLinesPerSec < 1.9 || got.OutLinesPerSec > 2.1 || got.InLinesPerSec < 1.9 || got.InLinesPerSec > 2.1 {
+		t.Errorf("8 lines in the last seconds are shown as %.1f in and %.1f out a second, want 2", got.InLinesPerSec, got.OutLinesPerSec)
+	}
+}

@@ -14,6 +14,20 @@ func newBudget(limit int64) *budget {
 	return &budget{limit: limit, byTopic: make(map[string]int64)}
 }
 
+// fit sets the limit to what the way to Kafka can use: half as much again as was on it,
+// acknowledged bytes a second by the time an answer takes, at least least, at most what the
+// operator allows. To read further ahead makes nothing faster and only takes memory. Where
+// the limit is what slows the flow it grows by half each second. What topics hold that are
+// not well comes on top, twice: however much they held when they fell ill, the others keep
+// their share.
+func (b *budget) fit(bytesPerSec, latencySeconds float64, unwell, least, most int64) {
+	b.limit = min(most, max(least, int64(1.5*bytesPerSec*latencySeconds))+2*unwell)
+}
+
+// leastFlight is what may be in flight at any rate: two large requests to each of four
+// connections of a broker.
+const leastFlight = 16 << 20
+
 // minGrantBytes is the least worth reading: one small buffer.
 const minGrantBytes = 4 << 10
 

@@ -80,6 +80,7 @@ func (l *loop) source(e *entry, path string, now time.Time) *source {
 		src = &source{entry: e, path: path, born: now}
 		e.sources[path] = src
 		l.sorted = nil
+		l.wake(src, now)
 		l.revive(src, now)
 	}
 	return src
@@ -178,7 +179,7 @@ func (l *loop) open(src *source, f *os.File, st stat, name string, now time.Time
 	e := src.entry
 	in := &incarnation{
 		src: src, file: f, data: f, id: st.id, name: name, seen: st, more: true,
-		pollGap: l.opt.PollInterval, nextPoll: now.Add(l.opt.PollInterval).UnixNano(), waitSince: now,
+		pollGap: l.opt.PollInterval, nextPoll: momentOf(now.Add(l.opt.PollInterval)), waitSince: now,
 	}
 	in.win = &window{owner: in}
 	rec, known := l.saver.file(fileKey{e.svc.LogPath, st.id})

@@ -44,14 +44,14 @@ type incarnation struct {
 	partial   int64 // unfinished last line, known at the end of the file
 	waitSince time.Time
 	savedSeq  uint64 // its first checkpoint entry is on disk once the saver has reached this
-	retryAt   int64  // when a failed read is tried again, ns since 1970
+	retryAt   moment // when a failed read is tried again
 	readErr   error  // the last read failed
 
 	rotatedAt  time.Time // zero: active
 	quietSince time.Time // at the end and no change since
 	gaveUp     string    // why the deleted file is given up as soon as no turn is out; "": it is not
 
-	nextPoll int64 // when it is looked at next, ns since 1970: lookAgain sets it
+	nextPoll moment // when it is looked at next: lookAgain sets it
 	pollGap  time.Duration
 	lastTurn time.Time
 	watch    *nudge

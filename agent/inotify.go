@@ -135,6 +135,13 @@ func (w *inotify) unwatch(wd int32) {
 	_ = conn.Control(func(ifd uintptr) { _, _ = unix.InotifyRmWatch(int(ifd), uint32(wd)) })
 }
 
+// tells tells whether what is written on a device is told: the finder has found that out.
+func (w *inotify) tells(dev uint64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.local[dev]
+}
+
 // addFile watches an open file. The loop calls it, and dropFile.
 func (w *inotify) addFile(n *nudge) error {
 	wd, err := w.watch(int(n.in.file.Fd()), fileEvents)
@@ -150,10 +157,14 @@ func (w *inotify) addFile(n *nudge) error {
 	return nil
 }
 
+// dropFile ends what addFile began.
 func (w *inotify) dropFile(n *nudge) {
 	w.mu.Lock()
 	at, ok := w.wds[n.wd]
-	if ok && !n.ended.Load() {
+	if n.ended.Load() {
+		ok = false // the number is the kernel's again
+	}
+	if ok {
 		for p := &at.files; *p != nil; p = &(*p).next {
 			if *p == n {
 				*p = n.next
@@ -186,7 +197,10 @@ func (w *inotify) addFolder(d *folder, fd int) error {
 func (w *inotify) dropFolder(d *folder) {
 	w.mu.Lock()
 	at, ok := w.wds[d.wd]
-	if ok && !d.ended {
+	if d.ended {
+		ok = false // the number is the kernel's again
+	}
+	if ok {
 		for p := &at.folders; *p != nil; p = &(*p).next {
 			if *p == d {
 				*p = d.next
@@ -196,7 +210,7 @@ func (w *inotify) dropFolder(d *folder) {
 		ok = w.left(d.wd, at)
 	}
 	wd := d.wd
-	d.wd, d.next, d.ended = 0, nil, false
+	d.wd, d.next, d.ended, d.news = 0, nil, false, 0
 	w.mu.Unlock()
 	if ok {
 		w.unwatch(wd)

@@ -34,12 +34,12 @@ func (q *looks) Pop() any {
 
 // due tells whether the first of them is to be looked at now.
 func (q looks) due(now time.Time) bool {
-	return len(q) > 0 && q[0].nextPoll <= now.UnixNano()
+	return len(q) > 0 && q[0].nextPoll <= momentOf(now)
 }
 
 // lookAgain sets when an open file is looked at next.
 func (l *loop) lookAgain(in *incarnation, at time.Time) {
-	in.nextPoll = at.UnixNano()
+	in.nextPoll = momentOf(at)
 	if in.lookPlace > 0 {
 		heap.Fix(&l.looks, int(in.lookPlace)-1)
 	}

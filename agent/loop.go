@@ -85,13 +85,19 @@ func readers() int { return max(2, min(4, runtime.GOMAXPROCS(0))) }
 const coalesce = 4 * time.Millisecond
 
 // windowBytes bounds what one file may have in flight.
-func (l *loop) windowBytes() int64 { return l.opt.InFlightBytes / 4 }
+func (l *loop) windowBytes() int64 { return min(l.opt.InFlightBytes/4, l.budget.limit/2) }
+
+// leastFlight is the least that all files may have in flight: a line of max_line_bytes must
+// pass whatever else does.
+func (l *loop) leastFlight() int64 {
+	return min(l.opt.InFlightBytes, max(leastFlight, 4*l.opt.MaxLineBytes))
+}
 
 func (l *loop) init(a *Agent) {
 	l.a, l.opt = a, &a.opt
 	l.entries = make(map[string]*entry)
 	l.held = make(map[fileID][]*incarnation)
-	l.budget = newBudget(a.opt.InFlightBytes)
+	l.budget = newBudget(l.leastFlight())
 	l.budgetWaiters = make(map[string][]*incarnation)
 	l.named = make(map[string]string)
 	l.throttled = make(map[*entry]bool)

@@ -43,6 +43,16 @@ func (m *meter) begin(now time.Time, c *counters) {
 	m.pulse.at[0], m.pulse.samples[0] = now, c.flow()
 }
 
+// beginStill starts to take samples of what has stood still until now. So the samples of the last
+// seconds are known: a line that comes a moment before the next one is a line in rateSpan
+// seconds, not in that moment.
+func (m *meter) beginStill(now time.Time, c *counters) {
+	m.pulse = &pulse{n: rateSpan + 1}
+	for i := range m.pulse.at {
+		m.pulse.at[i], m.pulse.samples[i] = now.Add(time.Duration(i-rateSpan-1)*sampleEvery), c.flow()
+	}
+}
+
 // steady tells whether every sample is the same as the counters are now: all rates are 0.
 func (p *pulse) steady(c *counters) bool {
 	return p.n > rateSpan && p.samples[0] == c.flow()
@@ -187,6 +197,16 @@ func (m *meter) rates(t *Totals) {
 		t.InLinesPerSec = t.InBytesPerSec / m.past.avgLine
 	}
 	t.ThrottledShare = min(1, float64(b.throttledNanos-a.throttledNanos)/1e9/secs)
+}
+
+// lately returns the bytes acknowledged per second since the sample before the last.
+func (m *meter) lately() float64 {
+	p := m.pulse
+	if p == nil || p.n < 2 {
+		return 0
+	}
+	a, b := p.n-2, p.n-1
+	return float64(p.samples[b].bytes-p.samples[a].bytes) / p.at[b].Sub(p.at[a]).Seconds()
 }
 
 // book notes where a reader has waited.

@@ -64,6 +64,9 @@ func (n *nudges) tryLater() {
 func (n *nudges) retry() {
 	n.again = nil
 	for in := range n.waiting {
+		if !n.watch.tells(in.id.Dev) {
+			continue // asking may wait for a file system that hangs, and the loop must not: it stays polled
+		}
 		w := &nudge{in: in}
 		if n.watch.addFile(w) != nil {
 			n.tryLater()
@@ -91,6 +94,10 @@ func (n *nudges) close() {
 func (n *nudge) trusted() bool {
 	return n != nil && n.local && !n.missed && !n.ended.Load()
 }
+
+// relied tells whether the poll is only the net below the nudges: they are trusted, or have
+// worked.
+func (n *nudge) relied() bool { return n != nil && !n.ended.Load() && (n.worked || n.trusted()) }
 
 // seenChanged notes that a poll has found the file changed. Where nothing was told of that its
 // nudges are not trusted until one works: some kernels do not tell of what is written through

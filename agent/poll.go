@@ -31,7 +31,7 @@ const (
 
 // longestGap is how long a file is left alone by the poll.
 func (in *incarnation) longestGap() time.Duration {
-	if in.watch != nil && (in.watch.worked || in.watch.trusted()) && in.rotatedAt.IsZero() && !in.deleted { // a deleted file keeps the disk
+	if in.watch.relied() && in.rotatedAt.IsZero() && !in.deleted { // a deleted file keeps the disk
 		return idlePollNudged
 	}
 	return idlePoll
@@ -114,6 +114,9 @@ func (l *loop) looked(in *incarnation, st stat, now time.Time) {
 	if !changed {
 		in.deleted = st.links == 0
 		in.pollGap = min(2*in.pollGap, in.longestGap())
+		if in.watch.relied() { // the one look after it was begun is enough
+			in.pollGap = in.longestGap()
+		}
 		l.lookAgain(in, now.Add(in.pollGap-rand.N(in.pollGap/8+1))) // those found together are looked at apart
 		return
 	}

@@ -40,6 +40,13 @@ func (l *loop) sample(now time.Time) {
 	sum := l.sum()
 	l.meter.take(now, l.steps, &sum, lag)
 	l.proc.take(now)
+	var unwell int64
+	for topic, n := range l.budget.byTopic {
+		if l.opt.Sink.Topic(topic).Health != HealthOK {
+			unwell += n
+		}
+	}
+	l.budget.fit(l.meter.lately(), l.opt.Sink.Link().LatencyMS/1000, unwell, l.leastFlight(), l.opt.InFlightBytes)
 	l.pool.trim()
 	if changed {
 		l.a.signalChanged()
@@ -231,7 +238,7 @@ func (l *loop) brief(now time.Time) *Status {
 		Kafka: l.opt.Sink.Link(), History: l.meter.history(),
 		Process: ProcessStatus{
 			CPUPercent: l.proc.pct, RSSBytes: rssBytes(),
-			InFlightBytes: l.budget.used, InFlightLimitBytes: l.budget.limit,
+			InFlightBytes: l.budget.used, InFlightLimitBytes: l.opt.InFlightBytes,
 		},
 	}
 	if l.opt.EtcdLink != nil {

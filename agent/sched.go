@@ -71,7 +71,7 @@ func (l *loop) admit(in *incarnation, now time.Time) (turn, bool) {
 		return park(waitOlder) // woken when the older one is drained
 	case in.zip != nil && !l.mayInflate(in, now):
 		return park(waitInflate) // woken by the poll
-	case in.readErr != nil && now.UnixNano() < in.retryAt:
+	case in.readErr != nil && momentOf(now) < in.retryAt:
 		return park(waitError) // woken by the poll
 	case in.win.inFlightBytes >= l.windowBytes():
 		return park(waitWindow) // woken by its own next verdict
@@ -378,6 +378,9 @@ func (l *loop) settle(e *entry, now time.Time) {
 		return
 	}
 	e.svc, e.next = e.next, nil
+	for _, s := range e.sources { // what they show may depend on it
+		l.wake(s, now)
+	}
 	l.a.log.Info("entry changed", "service", e.svc.Service, "log_path", e.svc.LogPath, "topic", e.svc.Topic)
 	l.unpark(e)
 }
@@ -389,10 +392,11 @@ func (l *loop) readFailed(in *incarnation, err error, now time.Time) {
 		in.src.tally(counters{errors: 1})
 		l.a.signalChanged()
 	}
+	l.wake(in.src, now) // it may have been a look at one that stood still
 	in.readErr = err
 	in.more = true
 	retryAt := now.Add(time.Second)
-	in.retryAt = retryAt.UnixNano()
+	in.retryAt = momentOf(retryAt)
 	l.lookAgain(in, retryAt)
 	in.wait = l.setWait(in, waitError, now)
 	l.wakeNewer(in.src)

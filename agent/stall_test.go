@@ -161,9 +161,9 @@ func TestNudgedFileThatWaitsIsLookedAtWithTheNextPoll(t *testing.T) {
 	l, e := standing(t, &Service{Service: "s", LogPath: "/x", Topic: "t", Paused: true})
 	now := time.Now()
 	for k := waitThrottle; k < waitKinds; k++ {
-		in := &incarnation{src: &source{entry: e}, wait: k, watch: &nudge{}, nextPoll: now.Add(idlePollNudged).UnixNano(), win: &window{}}
+		in := &incarnation{src: &source{entry: e}, wait: k, watch: &nudge{}, nextPoll: momentOf(now.Add(idlePollNudged)), win: &window{}}
 		l.nudged(in)
-		if later := time.Duration(in.nextPoll - now.UnixNano()); later > time.Second {
+		if later := time.Duration(in.nextPoll - momentOf(now)); later > time.Second {
 			t.Errorf("waiting for %s it is looked at only %v later", k, later)
 		}
 	}
@@ -211,7 +211,24 @@ func TestChangeToldBeforeAPauseIsLookedAtDuringIt(t *testing.T) {
 	l.change(e, &paused, now)
 	l.clock(now.Add(2 * coalesce))
 	l.dispatch(now)
-	if later := time.Duration(in.nextPoll - now.UnixNano()); in.busy || later > time.Second {
+	if later := time.Duration(in.nextPoll - momentOf(now)); in.busy || later > time.Second {
 		t.Errorf("busy %v; its new size is seen only %v later", in.busy, later)
+	}
+}
+
+// Times of the loop come from the monotonic clock: one set back by hours, as after a wrong
+// battery clock was corrected, must not keep files from being looked at for as long.
+func TestClockThatIsSetBackKeepsNoFileFromBeingLookedAt(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	l := &loop{}
+	in := &incarnation{}
+	l.startLooking(in)
+	l.lookAgain(in, now.Add(idlePoll))
+	if !l.looks.due(now.Add(idlePoll)) || l.looks.due(now) {
+		t.Error("not looked at when its time has come")
+	}
+	if in.nextPoll > moment(24*time.Hour) {
+		t.Errorf("the next look is at %v: counted by the wall clock, not from the beginning of the process", time.Duration(in.nextPoll))
 	}
 }

@@ -162,7 +162,7 @@ func (l *loop) inspected(c *candidate, i *inspection) {
 func (l *loop) incarnate(src *source, c *candidate, now time.Time) *incarnation {
 	in := &incarnation{
 		src: src, file: c.file, data: c.file, id: c.st.id, name: c.name, seen: c.st, more: true,
-		rotatedAt: now, pollGap: l.opt.PollInterval, nextPoll: now.UnixNano(), waitSince: now,
+		rotatedAt: now, pollGap: l.opt.PollInterval, nextPoll: momentOf(now), waitSince: now,
 	}
 	in.win = &window{owner: in}
 	if c.by != nil {

@@ -24,7 +24,7 @@ func (a *app) daemon() error {
 		return err
 	}
 	defer endLog()
-	limitMemory(&s, a.getenv)
+	limitMemory(a.getenv)
 
 	ids, err := hostKeys(s.Host)
 	if err != nil {

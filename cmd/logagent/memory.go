@@ -12,22 +12,18 @@ import (
 const collectorPercent = 50
 
 // limitMemory tells the collector how much the agent means to need, unless the environment
-// does: little room to grow, under a soft limit that holds what may be in flight, as much
-// again on the way through the compressor and the sockets, and what the rest of the
-// process needs.
-func limitMemory(s *settings, getenv func(string) string) {
+// does. There is no limit beside it: what is alive grows with the number of files, and a
+// collector that cannot get below its limit would run without end.
+func limitMemory(getenv func(string) string) {
 	if getenv("GOGC") == "" {
 		debug.SetGCPercent(collectorPercent)
-	}
-	if getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(2*s.InFlightBytes + 192<<20)
 	}
 }
 
 const (
 	restEvery  = 5 * time.Second
 	restBytes  = 1 << 20 // allocated in restEvery: the process is at rest
-	worthBytes = 8 << 20 // allocated since memory was given back last: worth a collection
+	worthBytes = 4 << 20 // allocated since memory was given back last: worth a collection
 )
 
 // giveBack returns memory to the system whenever the process has come to rest after having
