@@ -217,6 +217,13 @@ func TestDeliveryGoesOnWithAReadOnlyStateFolder(t *testing.T) {
 
 	mode(0o500)
 	t.Cleanup(func() { _ = os.Chmod(state, 0o700) })
+	appendLines(t, 100, log)
+	p.complete(t, written(log), "lines")
+	p.saved(t, "in/a.log") // the checkpoint's log needs nothing of its folder
+	p.noProblem(t)
+	if err := os.Chmod(filepath.Join(state, "checkpoint.log"), 0o400); err != nil {
+		t.Fatal(err)
+	}
 	for range 20 {
 		appendLines(t, 100, log)
 	}
