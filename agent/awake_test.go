@@ -27,6 +27,15 @@ func atRest(t *testing.T, l *loop, e *entry, path string, now time.Time) *incarn
 	return in
 }
 
+// standingGlob is a loop that does not run with one entry for all logs of a folder.
+func standingGlob(t *testing.T) (l *loop, e *entry, dir string, now time.Time) {
+	t.Helper()
+	dir, now = t.TempDir(), time.Now()
+	l, e = standing(t, &Service{Service: "s", LogPath: filepath.Join(dir, "*.log"), Topic: "t", StartAt: StartBeginning})
+	l.order, l.steps.at = []string{e.svc.LogPath}, now
+	return l, e, dir, now
+}
+
 // seconds lets the clock take n samples and returns the time then.
 func seconds(l *loop, now time.Time, n int) time.Time {
 	for range n {
@@ -38,12 +47,7 @@ func seconds(l *loop, now time.Time, n int) time.Time {
 
 func TestFileThatStandsStillIsLeftAloneByTheClock(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	svc := Service{Service: "s", LogPath: filepath.Join(dir, "*.log"), Topic: "t", StartAt: StartBeginning}
-	l, e := standing(t, &svc)
-	l.order = []string{svc.LogPath}
-	now := time.Now()
-	l.steps.at = now
+	l, e, dir, now := standingGlob(t)
 	a := atRest(t, l, e, filepath.Join(dir, "a.log"), now)
 	b := atRest(t, l, e, filepath.Join(dir, "b.log"), now)
 	now = seconds(l, now, rateSpan+2)
@@ -66,7 +70,7 @@ func TestFileThatStandsStillIsLeftAloneByTheClock(t *testing.T) {
 		t.Error("the other one was woken, too")
 	}
 	// A changed entry wakes all of its files: what they show depends on it.
-	paused := svc
+	paused := *e.svc
 	paused.Paused = true
 	l.change(e, &paused, now)
 	now = seconds(l, now, 1)
@@ -78,12 +82,7 @@ func TestFileThatStandsStillIsLeftAloneByTheClock(t *testing.T) {
 // The full status and the one without files are made in different ways and must tell the same.
 func TestBriefStatusTellsWhatTheFullOneTells(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	svc := Service{Service: "s", LogPath: filepath.Join(dir, "*.log"), Topic: "t", StartAt: StartBeginning}
-	l, e := standing(t, &svc)
-	l.order = []string{svc.LogPath}
-	now := time.Now()
-	l.steps.at = now
+	l, e, dir, now := standingGlob(t)
 	for i := range 5 {
 		atRest(t, l, e, filepath.Join(dir, fmt.Sprint(i, ".log")), now)
 	}
@@ -94,7 +93,7 @@ func TestBriefStatusTellsWhatTheFullOneTells(t *testing.T) {
 	in.more = true
 	l.push(in)
 	l.readFailed(e.sources[filepath.Join(dir, "2.log")].active, fmt.Errorf("stale"), now)
-	l.sighted(sighting{logPath: svc.LogPath, path: filepath.Join(dir, "3.log"), gone: true}, now)
+	l.sighted(sighting{logPath: e.svc.LogPath, path: filepath.Join(dir, "3.log"), gone: true}, now)
 	now = seconds(l, now, 1)
 
 	brief, full := l.brief(now), l.status()
@@ -121,12 +120,7 @@ func TestBriefStatusTellsWhatTheFullOneTells(t *testing.T) {
 
 func TestHistoryGoesOnThroughARest(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	svc := Service{Service: "s", LogPath: filepath.Join(dir, "*.log"), Topic: "t", StartAt: StartBeginning}
-	l, e := standing(t, &svc)
-	l.order = []string{svc.LogPath}
-	now := time.Now()
-	l.steps.at = now
+	l, e, dir, now := standingGlob(t)
 	in := held(t, l, e, filepath.Join(dir, "a.log"))
 	l.wake(in.src, now)
 	now = seconds(l, now, 3)
@@ -171,15 +165,10 @@ func TestEntryWhoseFileHasNotBeenLookedForIsNotFine(t *testing.T) {
 // A change that waits for what is in flight must reach those at rest, too.
 func TestPauseThatCameWithANewTopicIsShownByFilesAtRest(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	svc := Service{Service: "s", LogPath: filepath.Join(dir, "*.log"), Topic: "t", StartAt: StartBeginning}
-	l, e := standing(t, &svc)
-	l.order = []string{svc.LogPath}
-	now := time.Now()
-	l.steps.at = now
+	l, e, dir, now := standingGlob(t)
 	atRest(t, l, e, filepath.Join(dir, "a.log"), now)
 	now = seconds(l, now, rateSpan+2)
-	changed := svc
+	changed := *e.svc
 	changed.Topic, changed.Paused = "t2", true
 	l.change(e, &changed, now)
 	if s := l.brief(now).Services[0]; s.State != StatePaused {
@@ -189,12 +178,7 @@ func TestPauseThatCameWithANewTopicIsShownByFilesAtRest(t *testing.T) {
 
 func TestFileAtRestThatCannotBeLookedAtIsFailing(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	svc := Service{Service: "s", LogPath: filepath.Join(dir, "*.log"), Topic: "t", StartAt: StartBeginning}
-	l, e := standing(t, &svc)
-	l.order = []string{svc.LogPath}
-	now := time.Now()
-	l.steps.at = now
+	l, e, dir, now := standingGlob(t)
 	in := atRest(t, l, e, filepath.Join(dir, "a.log"), now)
 	now = seconds(l, now, rateSpan+2)
 	l.polled([]pollItem{{in: in, turns: in.turns, err: fmt.Errorf("stale file handle")}})
@@ -235,17 +219,12 @@ func TestReadingAheadIsWhatTheWayToKafkaCanUse(t *testing.T) {
 // Else a line a moment before the sample would be shown as a hundred a second.
 func TestFirstRateAfterARestIsThatOfSeconds(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	svc := Service{Service: "s", LogPath: filepath.Join(dir, "*.log"), Topic: "t", StartAt: StartBeginning}
-	l, e := standing(t, &svc)
-	l.order = []string{svc.LogPath}
-	now := time.Now()
-	l.steps.at = now
+	l, e, dir, now := standingGlob(t)
 	in := atRest(t, l, e, filepath.Join(dir, "a.log"), now)
 	now = seconds(l, now, rateSpan+2)
 	l.wake(in.src, now.Add(sampleEvery-10*time.Millisecond))
 	in.src.tally(counters{lines: 8, bytes: 80, inBytes: 80})
-	now = seconds(l, now, 1)
+	seconds(l, now, 1)
 	l.lastAt = time.Time{}
 	if got := l.status().Files[0].Totals; got.OutLinesPerSec < 1.9 || got.OutLinesPerSec > 2.1 || got.InLinesPerSec < 1.9 || got.InLinesPerSec > 2.1 {
 		t.Errorf("8 lines in the last seconds are shown as %.1f in and %.1f out a second, want 2", got.InLinesPerSec, got.OutLinesPerSec)
