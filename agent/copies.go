@@ -27,7 +27,7 @@ func (l *loop) siblingSeen(src *source, s sighting, now time.Time) {
 			return
 		}
 	}
-	if src.hasCandidate(s.st.id) {
+	if src.hasCandidate(s.st.id) || src.hasCopied(s.st.id) {
 		s.file.Close()
 		return
 	}

@@ -85,6 +85,12 @@ func (s *source) hasCandidate(id fileID) bool {
 	return slices.ContainsFunc(s.candidates, func(c *candidate) bool { return c.st.id == id })
 }
 
+// hasCopied tells whether a file is the copy of one that was truncated, found before the
+// finder's word of it came.
+func (s *source) hasCopied(id fileID) bool {
+	return slices.ContainsFunc(s.orphans, func(o *orphan) bool { return o.copied != nil && o.copied.st.id == id })
+}
+
 // incarnations yields the open files, the oldest first.
 func (s *source) incarnations() iter.Seq[*incarnation] {
 	return func(yield func(*incarnation) bool) {
