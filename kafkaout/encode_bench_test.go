@@ -150,7 +150,7 @@ func benchmarkEncode(b *testing.B, o Options, partitions int) {
 	d := newDrain("web", partitions)
 	p.cfg.Net.Proxy.Dialer = dialFunc(func(string, string) (net.Conn, error) { return d, nil })
 	c := newConnection(p, 1)
-	if c.link, err = open("b:9092", p.cfg); err != nil {
+	if c.link, c.socket, err = openSpliced("b:9092", p.cfg); err != nil {
 		b.Fatal(err)
 	}
 	defer c.hangUp()
