@@ -84,6 +84,17 @@ func (s *Status) Summary() Summary {
 	if unlimited {
 		out.Limit = 0
 	}
+	if len(s.Files) > 0 { // else a brief status: its counts stand
+		out.Failing, out.Behind = 0, 0
+	}
+	for i := range s.Files {
+		switch s.Files[i].State {
+		case StateFailing:
+			out.Failing++
+		case StateBehind:
+			out.Behind++
+		}
+	}
 	return out
 }
 
