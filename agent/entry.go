@@ -57,3 +57,11 @@ func (e *entry) reading() bool {
 	}
 	return false
 }
+
+// inForce is what runs while a change waits; nil where none does.
+func (e *entry) inForce() *Service {
+	if e.next == nil {
+		return nil
+	}
+	return e.svc
+}

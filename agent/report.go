@@ -258,7 +258,7 @@ func (l *loop) brief(now time.Time) *Status {
 			continue
 		}
 		at[e] = len(s.Services)
-		s.Services = append(s.Services, ServiceStatus{Service: *e.wanted(), FileCount: len(e.sources), Totals: e.sum.totals()})
+		s.Services = append(s.Services, ServiceStatus{Service: *e.wanted(), InForce: e.inForce(), FileCount: len(e.sources), Totals: e.sum.totals()})
 	}
 	moving := make([]int, len(s.Services))
 	worst := make([]string, len(s.Services)) // the path of the file that gives the state

@@ -1,6 +1,11 @@
 package agent
 
-import "slices"
+import (
+	"encoding/json"
+	"fmt"
+	"hash/crc32"
+	"slices"
+)
 
 // StartAt says where the files that exist when an entry is first applied are begun.
 type StartAt string
@@ -52,6 +57,33 @@ func (s *Service) Equal(o *Service) bool {
 		s.Paused == o.Paused && s.partition() == o.partition() && s.oversize() == o.oversize() && s.Key == o.Key
 }
 
+// Sum is eight hexadecimal digits of what the entry asks for, wherever it is written: two
+// entries that differ in anything but Key have different sums, as far as 32 bits can tell,
+// and a field that is left out counts as its default. Agents of other versions must come to
+// the same: a field that is added here stays out of the sum while it has its default.
+func (s *Service) Sum() string {
+	b, err := json.Marshal(struct {
+		Service, LogPath, Topic string
+		SendRate                int64
+		StartAt                 StartAt
+		Exclude                 []string `json:",omitempty"`
+		Paused                  bool
+		Partition               Partitioning
+		Oversize                Oversize
+	}{s.Service, s.LogPath, s.Topic, s.SendRate, s.startAt(), s.Exclude, s.Paused, s.partition(), s.oversize()})
+	if err != nil { // plain numbers and strings cannot fail
+		panic(fmt.Sprintf("sum of %s: %v", s.LogPath, err))
+	}
+	return fmt.Sprintf("%08x", crc32.Checksum(b, castagnoli))
+}
+
+// Same tells whether both entries ask for the same thing, wherever they are written.
+func (s *Service) Same(o *Service) bool {
+	a := *s
+	a.Key = o.Key
+	return a.Equal(o)
+}
+
 func (s *Service) startAt() StartAt {
 	if s.StartAt == "" {
 		return StartEnd
@@ -90,8 +122,9 @@ type Document struct {
 }
 
 // HostConfig is the whole desired state of one host. Documents are in order of
-// precedence: the host id's own key first, then the keys of its addresses. Where two of
-// them name one log_path, the first wins.
+// precedence: the host id's own key first, then the keys of its addresses, then those of
+// its groups in the order the host names them. Where two of them name one log_path, the
+// first wins.
 type HostConfig struct {
 	Host      string     `json:"host"`
 	Documents []Document `json:"documents"`

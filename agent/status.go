@@ -101,17 +101,29 @@ type Totals struct {
 	Split     uint64 `json:"split,omitempty"`      // long lines sent in pieces
 	Truncated uint64 `json:"truncated,omitempty"`  // long lines cut
 	Skipped   uint64 `json:"skipped,omitempty"`    // long lines left out
-	Errors    uint64 `json:"errors,omitempty"`     // changes into an error: unreadable, refused, …
+	// Moved over by seeks, never sent; and sent again because of seeks.
+	SkippedBytes  uint64 `json:"sought_skipped_bytes,omitempty"`
+	RepeatedBytes uint64 `json:"sought_repeated_bytes,omitempty"`
+	Errors        uint64 `json:"errors,omitempty"` // changes into an error: unreadable, refused, …
 }
 
 // ServiceStatus is one entry.
 type ServiceStatus struct {
-	Service
+	Service             // as it was applied last
+	InForce   *Service  `json:"in_force,omitempty"` // what runs until everything sent before the change is answered; nil: what was applied
 	State     State     `json:"state"`
 	Cause     string    `json:"cause"` // of its worst file, in words
 	Since     time.Time `json:"since,omitzero"`
 	FileCount int       `json:"file_count"`
 	Totals    Totals    `json:"totals"`
+}
+
+// Runs is the entry as it is in force.
+func (s *ServiceStatus) Runs() *Service {
+	if s.InForce != nil {
+		return s.InForce
+	}
+	return &s.Service
 }
 
 // FileStatus is one path an entry matched, its rotated incarnations included.

@@ -3,6 +3,8 @@ package agent
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -106,6 +108,7 @@ type Live struct {
 	Version string    `json:"version"`
 	PID     int       `json:"pid"`
 	Started time.Time `json:"started"`
+	Groups  []string  `json:"groups,omitempty"` // whose documents it follows beside its own, in order
 }
 
 // Coarse is the status kept in etcd: never counters, so that it is written rarely.
@@ -118,6 +121,9 @@ type Coarse struct {
 	Documents []DocumentStatus `json:"documents"`
 	Entries   []CoarseEntry    `json:"entries"`
 	Problems  []string         `json:"problems,omitempty"`
+	// Seen says that the agent keeps the key that tells how long a host is gone: where that
+	// key is missing it ran out.
+	Seen bool `json:"seen,omitempty"`
 }
 
 // CoarseEntry is one entry of a Coarse status. Being behind is not a change worth a
@@ -128,17 +134,42 @@ type CoarseEntry struct {
 	State   State  `json:"state"`
 	Cause   string `json:"cause,omitempty"` // only where failing
 	Files   int    `json:"files"`
+	Key     string `json:"key,omitempty"` // the etcd key it came from; "" means the host id's own
+	Sum     string `json:"sum,omitempty"` // Service.Sum of what runs; "" from agents that tell none
+}
+
+// maxCoarseError bounds why a document was refused: 10,000 hosts of a group write the same
+// words into etcd. The agent's log has all of them.
+const maxCoarseError = 1 << 10
+
+// brief shortens a refusal to whole lines.
+func (r *Refusal) brief() *Refusal {
+	if r == nil || len(r.Error) <= maxCoarseError {
+		return r
+	}
+	kept := r.Error[:maxCoarseError]
+	if i := strings.LastIndexByte(kept, '\n'); i > 0 {
+		kept = kept[:i]
+	}
+	left := strings.Count(r.Error[len(kept):], "\n")
+	return &Refusal{Revision: r.Revision, Error: fmt.Sprintf("%s\n… and %d lines more in the agent's log", strings.ToValidUTF8(kept, ""), max(left, 1))}
 }
 
 // Coarse shortens the status to what is kept in etcd.
 func (s *Status) Coarse() Coarse {
 	out := Coarse{
 		Host: s.Host, StateID: s.StateID, Boot: s.Boot, Seq: s.Seq, At: s.At,
-		Documents: s.Documents, Problems: s.Problems,
+		Documents: slices.Clone(s.Documents), Problems: s.Problems,
+	}
+	for i := range out.Documents {
+		out.Documents[i].Refused = out.Documents[i].Refused.brief()
 	}
 	for i := range s.Services {
 		e := &s.Services[i]
-		c := CoarseEntry{LogPath: e.LogPath, Service: e.Service.Service, State: StateOK, Files: e.FileCount}
+		c := CoarseEntry{LogPath: e.LogPath, Service: e.Service.Service, State: StateOK, Files: e.FileCount, Key: e.Key, Sum: e.Runs().Sum()}
+		if len(s.Documents) > 0 && e.Key == s.Documents[0].Key {
+			c.Key = ""
+		}
 		switch e.State {
 		case StateFailing:
 			c.State, c.Cause = e.State, e.Cause

@@ -248,7 +248,7 @@ func TestLiveKeyIsBackAfterASilenceBeyondItsLease(t *testing.T) {
 	t.Cleanup(func() { forget(t, c) })
 	a := newReporting("s1", 1)
 	a.start(t, c)
-	held := func() bool { l, id := holder(t, shared, c.layout.Live("h")); return id != 0 && l == a.live }
+	held := func() bool { l, id := holder(t, shared, c.layout.Live("h")); return id != 0 && sameLive(l, a.live) }
 	eventually(t, "live key", held)
 	for round := range 2 {
 		p.Stall()

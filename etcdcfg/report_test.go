@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -94,14 +95,14 @@ func TestLiveKeyStandsUnderALeaseAndGoesWithACleanEnd(t *testing.T) {
 	eventually(t, "live key", func() bool {
 		var l agent.Live
 		l, id = holder(t, shared, c.layout.Live("h"))
-		return l == a.live
+		return sameLive(l, a.live)
 	})
 	ttl, err := shared.Client().TimeToLive(t.Context(), id)
 	if err != nil || ttl.GrantedTTL < 60 {
 		t.Fatalf("want a lease of a minute or more, got %+v, %v", ttl, err)
 	}
 	stop()
-	if l, _ := holder(t, shared, c.layout.Live("h")); l != (agent.Live{}) {
+	if l, _ := holder(t, shared, c.layout.Live("h")); !sameLive(l, agent.Live{}) {
 		t.Fatalf("want the key gone, got %+v", l)
 	}
 }
@@ -119,10 +120,10 @@ func TestLiveKeyIsPutAgainAfterItsLeaseOrItselfWasLost(t *testing.T) {
 	}
 	eventually(t, "live key under a new lease", func() bool {
 		l, id := holder(t, shared, c.layout.Live("h"))
-		return l == a.live && id != first
+		return sameLive(l, a.live) && id != first
 	})
 	remove(t, shared, c.layout.Live("h"))
-	eventually(t, "live key again", func() bool { l, _ := holder(t, shared, c.layout.Live("h")); return l == a.live })
+	eventually(t, "live key again", func() bool { l, _ := holder(t, shared, c.layout.Live("h")); return sameLive(l, a.live) })
 	if p := a.said(); p != "" {
 		t.Errorf("want no problem, got %s", p)
 	}
@@ -140,7 +141,10 @@ func TestPredecessorOnTheSameStateIsReplacedAtOnce(t *testing.T) {
 	put(t, shared, c.layout.Live("h"), string(b), clientv3.WithLease(lease.ID))
 	a := newReporting("s1", 5)
 	a.start(t, c)
-	eventually(t, "successor", func() bool { l, id := holder(t, shared, c.layout.Live("h")); return l == a.live && id != lease.ID })
+	eventually(t, "successor", func() bool {
+		l, id := holder(t, shared, c.layout.Live("h"))
+		return sameLive(l, a.live) && id != lease.ID
+	})
 	if p := a.said(); p != "" {
 		t.Errorf("want no problem, got %s", p)
 	}
@@ -154,7 +158,7 @@ func TestSecondAgentUnderOneHostIdIsShownOnBoth(t *testing.T) {
 			one, two := newClient(t, shared.Addr()), newClient(t, shared.Addr())
 			a, b := newReporting("s1", 1), newReporting(c.state, 2)
 			stopA := a.start(t, one)
-			eventually(t, "first agent", func() bool { l, _ := holder(t, shared, one.layout.Live("h")); return l == a.live })
+			eventually(t, "first agent", func() bool { l, _ := holder(t, shared, one.layout.Live("h")); return sameLive(l, a.live) })
 			stopB := b.start(t, two)
 			eventually(t, "first agent's status", func() bool { _, revision := get(t, shared, one.layout.Status("h")); return revision != 0 })
 			eventually(t, "both know", func() bool {
@@ -167,12 +171,18 @@ func TestSecondAgentUnderOneHostIdIsShownOnBoth(t *testing.T) {
 				return strings.Contains(s, fmt.Sprintf(`"state_id":%q,"boot":%d`, l.StateID, l.Boot))
 			})
 			stopB()
-			eventually(t, "first agent alone", func() bool { l, _ := holder(t, shared, one.layout.Live("h")); return a.said() == "" && l == a.live })
+			eventually(t, "first agent alone", func() bool {
+				l, _ := holder(t, shared, one.layout.Live("h"))
+				return a.said() == "" && sameLive(l, a.live)
+			})
 			b = newReporting(c.state, 3)
 			b.start(t, two)
 			eventually(t, "both know again", func() bool { return a.said() != "" && b.said() != "" })
 			stopA()
-			eventually(t, "second agent took over", func() bool { l, _ := holder(t, shared, one.layout.Live("h")); return l == b.live && b.said() == "" })
+			eventually(t, "second agent took over", func() bool {
+				l, _ := holder(t, shared, one.layout.Live("h"))
+				return sameLive(l, b.live) && b.said() == ""
+			})
 			eventually(t, "its status", func() bool {
 				s, _ := get(t, shared, one.layout.Status("h"))
 				return strings.Contains(s, `"state_id":"`+c.state+`","boot":3`)
@@ -278,3 +288,5 @@ func TestReportEndsSoonWhileEtcdIsAway(t *testing.T) {
 		t.Errorf("took %v to end", took)
 	}
 }
+
+func sameLive(a, b agent.Live) bool { return reflect.DeepEqual(a, b) }
