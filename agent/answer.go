@@ -17,7 +17,7 @@ import (
 // Answer answers a question about this host's files. It may block on the file system.
 // What allow_paths hides, it does not tell about.
 func (a *Agent) Answer(ctx context.Context, q Question) Answer {
-	if !filepath.IsAbs(q.Path) {
+	if !filepath.IsAbs(q.Path) && (q.Kind != AskSeek || q.Path != "") {
 		return Answer{Error: fmt.Sprintf("path %q is not absolute", q.Path)}
 	}
 	switch q.Kind {
@@ -27,8 +27,10 @@ func (a *Agent) Answer(ctx context.Context, q Question) Answer {
 		return a.answerGlob(q)
 	case AskFile:
 		return a.answerFile(ctx, q.Path)
+	case AskSeek:
+		return a.answerSeek(ctx, q)
 	}
-	return Answer{Error: fmt.Sprintf("unknown kind of question %q; %s, %s and %s are known", q.Kind, AskPath, AskGlob, AskFile)}
+	return Answer{Error: fmt.Sprintf("unknown kind of question %q; %s, %s, %s and %s are known", q.Kind, AskPath, AskGlob, AskFile, AskSeek)}
 }
 
 func (a *Agent) answerPath(path string) Answer {

@@ -68,7 +68,8 @@ type fileRecord struct {
 	// Ahead are stretches beyond Committed that are acknowledged already: with several
 	// partitions verdicts arrive out of file order.
 	Ahead  []stretch `json:"ahead,omitempty"`
-	SeenAt int64     `json:"seen"` // Unix seconds when the file was last known to exist
+	Sought *sought   `json:"sought,omitempty"` // the last seek that moved it
+	SeenAt int64     `json:"seen"`             // Unix seconds when the file was last known to exist
 }
 
 // fileKey is what a record is stored under.
@@ -166,6 +167,10 @@ func appendFile(b []byte, r *fileRecord) []byte {
 		b = append(s.Anchor.append(append(b, `,"anchor":`...)), '}')
 	}
 	b = append(b, pick(len(r.Ahead) > 0, `]`, ``)...)
+	if r.Sought != nil {
+		j, _ := json.Marshal(r.Sought) // never fails
+		b = append(append(b, `,"sought":`...), j...)
+	}
 	b = strconv.AppendInt(append(b, `,"seen":`...), r.SeenAt, 10)
 	if !utf8.ValidString(r.Path) {
 		j, _ := json.Marshal([]byte(r.Path)) // never fails

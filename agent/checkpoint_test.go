@@ -25,6 +25,7 @@ func anyRecord(rng *rand.Rand) fileRecord {
 	for range rng.IntN(3) {
 		r.Trail = append(r.Trail, anchorAt{rng.Int64(), m()})
 		r.Ahead = append(r.Ahead, stretch{rng.Int64(), rng.Int64(), m()})
+		r.Sought = &sought{ID: "01K<>", From: rng.Int64(), To: rng.Int64(), Sent: append([]SeekRange(nil), SeekRange{rng.Int64(), 7})}
 	}
 	return r
 }

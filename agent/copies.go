@@ -448,7 +448,7 @@ func (l *loop) takeCopy(o *orphan, not fileID, now time.Time) (taken, later bool
 func (l *loop) heir(src *source, old *incarnation, c *candidate, now time.Time) *incarnation {
 	in := l.incarnate(src, c, now)
 	in.pos, in.anchor, in.head, in.trail = old.pos, old.anchor, old.head, old.trail
-	in.long, in.skips, in.avgLine = old.long, old.skips, old.avgLine
+	in.long, in.skips, in.avgLine, in.sought = old.long, old.skips, old.avgLine, old.sought
 	in.win = old.win
 	in.win.owner, in.win.orphaned = in, false
 	in.sizes = old.sizes

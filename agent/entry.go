@@ -4,9 +4,10 @@ import "time"
 
 // entry is one Service at work. It belongs to the loop.
 type entry struct {
-	svc     *Service // in force for what is read from now on
-	next    *Service // waits until what is in flight is resolved; nil: nothing waits
-	leaving bool     // removed: no more reading; gone once resolved
+	svc     *Service     // in force for what is read from now on
+	next    *Service     // waits until what is in flight is resolved; nil: nothing waits
+	leaving bool         // removed: no more reading; gone once resolved
+	seeks   []*entrySeek // positions to be moved once what is in flight is resolved
 
 	throttle throttle
 	turnOut  bool           // limited entries have one reader at a time
@@ -29,7 +30,7 @@ type entry struct {
 }
 
 // stopped tells whether readers of the entry have to wait for a new order of things.
-func (e *entry) stopped() bool { return e.leaving || e.next != nil }
+func (e *entry) stopped() bool { return e.leaving || e.next != nil || len(e.seeks) > 0 }
 
 // resolved tells whether nothing of the entry is in flight or being read.
 func (e *entry) resolved() bool {

@@ -303,7 +303,7 @@ func (l *loop) resume(in *incarnation, rec *fileRecord) error {
 	if headHolds && anchorHolds {
 		in.pos, in.anchor, in.head, in.trail = rec.Committed, rec.Anchor, rec.Head, rec.Trail.until(rec.Committed)
 		in.win.committed, in.win.committedAnchor = rec.Committed, rec.Anchor
-		in.skips = rec.skips()
+		in.skips, in.sought = rec.skips(), rec.Sought
 		return nil
 	}
 	l.a.log.Warn("truncated while the agent was away", "path", in.src.path, "committed", rec.Committed, "size", in.seen.size)

@@ -43,9 +43,10 @@ type incarnation struct {
 	seen      stat  // of the last look
 	partial   int64 // unfinished last line, known at the end of the file
 	waitSince time.Time
-	savedSeq  uint64 // its first checkpoint entry is on disk once the saver has reached this
-	retryAt   moment // when a failed read is tried again
-	readErr   error  // the last read failed
+	sought    *sought // the last seek that moved it; nil: none did
+	savedSeq  uint64  // its first checkpoint entry is on disk once the saver has reached this
+	retryAt   moment  // when a failed read is tried again
+	readErr   error   // the last read failed
 
 	rotatedAt  time.Time // zero: active
 	quietSince time.Time // at the end and no change since
@@ -150,6 +151,7 @@ func (in *incarnation) restart() {
 	in.pos, in.anchor, in.head, in.trail = 0, mark{}, mark{}, nil
 	in.long, in.skips, in.need, in.partial = longLine{}, nil, 0, 0
 	in.win = &window{owner: in}
+	in.sought = nil
 	in.nuls = true
 	in.more = true
 	in.sizes = sizeTrail{}

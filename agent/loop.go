@@ -51,7 +51,8 @@ type loop struct {
 	nextSample time.Time
 	nextPrune  time.Time
 
-	fromZero bool // the checkpoint was lost: nothing is "first applied" here
+	fromZero bool       // the checkpoint was lost: nothing is "first applied" here
+	sought   []*seekJob // done, and not on the disk yet
 	problems []string
 	named    map[string]string // problems by name
 	totals   counters          // of entries that are no more

@@ -48,7 +48,7 @@ func (l *loop) revive(src *source, now time.Time) {
 // there any more.
 func (r *fileRecord) truncated(src *source) *incarnation {
 	in := &incarnation{
-		src: src, id: r.fileID, gen: r.Gen, skips: r.skips(), pos: r.Committed, anchor: r.Anchor, head: r.Head, trail: r.Trail,
+		src: src, id: r.fileID, gen: r.Gen, skips: r.skips(), pos: r.Committed, anchor: r.Anchor, head: r.Head, trail: r.Trail, sought: r.Sought,
 		win: &window{committed: r.Committed, committedAnchor: r.Anchor},
 	}
 	in.synced()

@@ -15,6 +15,8 @@ type Question struct {
 	Kind    string   `json:"kind"`
 	Path    string   `json:"path"`
 	Exclude []string `json:"exclude,omitempty"` // with AskGlob
+	// Seek says where to, with AskSeek. Path is then that of one file, or empty.
+	Seek *SeekGoal `json:"seek,omitempty"`
 }
 
 // Answer answers a Question. Error is set where the question could not be answered.
@@ -29,6 +31,7 @@ type Answer struct {
 	Matches    []string      `json:"matches,omitempty"`     // the first MaxMatches of them, sorted
 	File       *FileStatus   `json:"file,omitempty"`
 	Held       []Incarnation `json:"held,omitempty"` // with AskFile: every incarnation of the path
+	Seek       *SeekPlan     `json:"seek,omitempty"` // with AskSeek
 }
 
 // MaxMatches bounds the paths in an Answer.

@@ -225,7 +225,7 @@ func (in *incarnation) record(now time.Time) fileRecord {
 	return fileRecord{
 		LogPath: in.src.entry.svc.LogPath, Path: in.src.path, fileID: in.id, Gen: in.gen,
 		Committed: in.win.committed, Head: in.readHead, Anchor: in.win.committedAnchor, Trail: in.readTrail,
-		Ahead: in.win.ahead(in.readSkips), SeenAt: now.Unix(),
+		Ahead: in.win.ahead(in.readSkips), Sought: in.sought, SeenAt: now.Unix(),
 	}
 }
 
@@ -355,6 +355,7 @@ func (l *loop) saved(j *saveJob, base, log int64, err error) {
 		l.setProblem("state", "")
 	}
 	s.err = err
+	l.tellSought()
 	for in := range s.begun {
 		if in.savedSeq <= s.done {
 			delete(s.begun, in)
@@ -376,6 +377,7 @@ func (l *loop) finalSave() error {
 // prune forgets what nobody can need any more: entries removed long ago with their files,
 // and files that nobody has held or seen for as long.
 func (l *loop) prune(now time.Time) {
+	l.forgetSought(now)
 	s := &l.saver
 	old := now.Add(-keepRemoved)
 	gone := make(map[string]bool)

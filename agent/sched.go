@@ -373,15 +373,18 @@ func (l *loop) settle(e *entry, now time.Time) {
 			}
 		}
 	}
+	l.carryOut(e, now)
 	if e.leaving {
 		l.remove(e, now)
 		return
 	}
-	e.svc, e.next = e.next, nil
-	for _, s := range e.sources { // what they show may depend on it
-		l.wake(s, now)
+	if e.next != nil {
+		e.svc, e.next = e.next, nil
+		for _, s := range e.sources { // what they show may depend on it
+			l.wake(s, now)
+		}
+		l.a.log.Info("entry changed", "service", e.svc.Service, "log_path", e.svc.LogPath, "topic", e.svc.Topic)
 	}
-	l.a.log.Info("entry changed", "service", e.svc.Service, "log_path", e.svc.LogPath, "topic", e.svc.Topic)
 	l.unpark(e)
 }
 

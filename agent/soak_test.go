@@ -13,7 +13,7 @@ func TestSoak(t *testing.T) {
 	if err != nil {
 		t.Skip("LOGAGENT_SOAK names no duration")
 	}
-	var seed, done, lines, rotations, crashes, doubled atomic.Int64
+	var seed, done, lines, rotations, crashes, seeks, doubled atomic.Int64
 	seed.Store(time.Now().UnixNano())
 	end := time.Now().Add(d)
 	t.Run("programs", func(t *testing.T) {
@@ -29,6 +29,7 @@ func TestSoak(t *testing.T) {
 						lines.Add(int64(len(c.want)))
 						rotations.Add(int64(c.rotated))
 						crashes.Add(int64(c.crashes))
+						seeks.Add(int64(max(0, c.seeks)))
 						doubled.Add(int64(c.doubled))
 					})
 				}
@@ -39,6 +40,6 @@ func TestSoak(t *testing.T) {
 	if t.Failed() {
 		lost = "lines lost, doubled without a crash, or corrupt: see above"
 	}
-	t.Logf("%d programs of 60 steps, %d lines, %d rotations, %d crashes: %s, doubled by crashes %d",
-		done.Load(), lines.Load(), rotations.Load(), crashes.Load(), lost, doubled.Load())
+	t.Logf("%d programs of 60 steps, %d lines, %d rotations, %d crashes, %d positions moved: %s, doubled by crashes %d",
+		done.Load(), lines.Load(), rotations.Load(), crashes.Load(), seeks.Load(), lost, doubled.Load())
 }

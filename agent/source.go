@@ -45,6 +45,8 @@ type counters struct {
 	split          uint64
 	truncated      uint64
 	skipped        uint64
+	soughtSkipped  uint64 // bytes
+	soughtRepeated uint64 // bytes
 	errors         uint64
 	throttledNanos uint64
 }
@@ -58,6 +60,8 @@ func (c *counters) add(o *counters) {
 	c.split += o.split
 	c.truncated += o.truncated
 	c.skipped += o.skipped
+	c.soughtSkipped += o.soughtSkipped
+	c.soughtRepeated += o.soughtRepeated
 	c.errors += o.errors
 	c.throttledNanos += o.throttledNanos
 }

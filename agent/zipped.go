@@ -181,7 +181,7 @@ func (l *loop) takeCompressed(src *source, c *candidate, rec *fileRecord, now ti
 	in.pos, in.anchor = rec.Committed, rec.Anchor
 	in.head = markOf(c.look.first[:min(headBytes, len(c.look.first))])
 	in.win.committed, in.win.committedAnchor = in.pos, in.anchor
-	in.skips = rec.skips()
+	in.skips, in.sought = rec.skips(), rec.Sought
 	in.sizes.note(now, in.seen.size)
 	l.hold(in)
 	l.a.log.Info("following", "path", src.path, "file", c.name, "service", src.entry.svc.Service, "from", in.pos, "size", in.seen.size, "compressed", in.onDisk())
