@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
+	"logagent/etcdcfg/change"
 	"logagent/internal/lab"
 )
 
@@ -108,7 +109,7 @@ func TestSignInThatEndedStopsNoRequestNoWatchAndNoLease(t *testing.T) {
 				for receive(t, "the change through the watch", events) != want {
 				}
 				expire(t, e, o.JWT)
-				if _, err := c.SetRate(t.Context(), "h", "/var/log/a.log", 1+round, 2+round); err != nil {
+				if _, err := c.SetRate(t.Context(), "h", "/var/log/a.log", 1+round, 2+round, change.Meta{}); err != nil {
 					t.Errorf("round %d: a write: %v", round, err)
 				}
 				_, revision = get(t, e, c.layout.Config("h"))

@@ -30,6 +30,7 @@ type Options struct {
 	TLS      *tls.Config   // nil: plain, or the system's roots where an address begins with https://
 	User     string        // "": no authentication
 	Password string
+	History  Limits // of what is kept of each document's changes
 }
 
 // ErrClosed is returned by a Client after Close.
@@ -59,6 +60,11 @@ type timing struct {
 	signInAgain       time.Duration // between two times that a denied user signs in anew
 	unwatchedAfter    time.Duration // how long ROOT.watch must stay away to count as gone
 	ping              time.Duration // of a console
+
+	now       func() time.Time // the clock that changes are stamped with
+	driverTTL int64            // seconds until the work of a driver that died is free for another
+	poll      time.Duration    // between two looks at the hosts of a rollout
+	driveWait time.Duration    // how long Drive goes on without an answer of etcd
 }
 
 func defaultTiming(timeout time.Duration) timing {
@@ -72,6 +78,10 @@ func defaultTiming(timeout time.Duration) timing {
 		signInAgain:    30 * time.Second,
 		unwatchedAfter: 3 * time.Second,
 		ping:           2 * time.Second,
+		now:            time.Now,
+		driverTTL:      10,
+		poll:           time.Second,
+		driveWait:      time.Minute,
 	}
 }
 
@@ -91,6 +101,7 @@ type Client struct {
 
 	streams streams
 	signIn  signIn
+	tunings tunings
 }
 
 // New checks the options, all of them at once. It does not need etcd to answer: the
@@ -121,6 +132,9 @@ func New(o Options) (*Client, error) {
 	}
 	if o.User != "" && o.Password == "" {
 		problems = append(problems, errors.New("etcd user without a password"))
+	}
+	if o.History.Keep < 0 || o.History.MaxAge < 0 {
+		problems = append(problems, fmt.Errorf("history of %d records and %v: both must be 0, the default, or above", o.History.Keep, o.History.MaxAge))
 	}
 	layout, err := ParsePattern(o.Pattern)
 	if err != nil {

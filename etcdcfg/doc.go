@@ -13,7 +13,11 @@
 //	  FollowWatched   does a console look at this host     ◄─ HoldWatch
 //	  ServeQuestions  ROOT.ask/<host>/<ulid>, answered in place ◄─ Ask
 //	  FollowTree      all hosts, for consoles
-//	Get, Set, SetRate ── writes that compare the key's revision
+//	Get, Save, SetRate, Edit ── writes that compare the key's revision; each with its record in
+//	                            ROOT.history/<host or @group>/<ulid>, in one transaction
+//	History, Version, Rollback ── what became of a document, and back to any of it
+//	Documents, PlanEdits, PlanFleet ── what a change set would do: plain data
+//	Start, Drive, Stop, Reverse ── a change set, ROOT.changes/<ulid>, by whoever drives it
 //
 // Revisions are compared for equality, never for order: an etcd may be restored from a
 // backup and count from a lower number.

@@ -35,7 +35,12 @@ func (s suite) Run() int {
 	return code
 }
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(suite{m}) }
+func TestMain(m *testing.M) {
+	if os.Getenv(driverProcess) != "" {
+		os.Exit(driveInThisProcess())
+	}
+	goleak.VerifyTestMain(suite{m})
+}
 
 // eventually fails the test unless ok becomes true in good time.
 func eventually(t *testing.T, what string, ok func() bool) {

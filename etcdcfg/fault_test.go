@@ -13,6 +13,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"logagent/etcdcfg/change"
 	"logagent/internal/lab"
 )
 
@@ -211,7 +212,7 @@ func TestSlowEtcdEndsRequestsInTimeAndHidesNoChange(t *testing.T) {
 				!strings.Contains(err.Error(), "no answer from "+p.Addr()+" within "+timeout.String()) {
 				t.Errorf("%s: after %v: %v", name, took, err)
 			}
-			if _, err := c.SetRate(t.Context(), "h", "/var/log/a.log", 12, 99); err == nil {
+			if _, err := c.SetRate(t.Context(), "h", "/var/log/a.log", 12, 99, change.Meta{}); err == nil {
 				t.Errorf("%s: a write succeeded", name)
 			}
 		}
@@ -296,7 +297,7 @@ func TestAddressesThatNeverAnswerHoldNobodyUp(t *testing.T) {
 			}
 			for rate := range int64(8) { // whichever address has the turn
 				began := time.Now()
-				if _, err := c.SetRate(t.Context(), "h", "/var/log/a.log", 1+rate, 2+rate); err != nil {
+				if _, err := c.SetRate(t.Context(), "h", "/var/log/a.log", 1+rate, 2+rate, change.Meta{}); err != nil {
 					t.Error(err)
 				}
 				if took := time.Since(began); took > time.Second {

@@ -10,6 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"logagent/agent"
+	"logagent/etcdcfg/change"
 	"logagent/internal/lab"
 )
 
@@ -46,7 +47,7 @@ func TestFullEtcdIsReadSaidAndNotFlooded(t *testing.T) {
 	})
 
 	const words = "is full (its quota): compact it, defragment it, disarm the alarm"
-	if _, err := c.SetRate(t.Context(), "h", "/var/log/a.log", 1, 2); err == nil || !strings.Contains(err.Error(), words) {
+	if _, err := c.SetRate(t.Context(), "h", "/var/log/a.log", 1, 2, change.Meta{}); err == nil || !strings.Contains(err.Error(), words) {
 		t.Errorf("a write: want %s, got %v", words, err)
 	}
 	if raw, at, err := c.Get(t.Context(), "h"); err != nil || at != revision || string(raw) != entry("a", 1) {
@@ -94,7 +95,7 @@ func TestFullEtcdIsReadSaidAndNotFlooded(t *testing.T) {
 	if _, err := e.Client().AlarmDisarm(t.Context(), &clientv3.AlarmMember{}); err != nil {
 		t.Fatal(err)
 	}
-	saved, err := c.SetRate(t.Context(), "h", "/var/log/a.log", 1, 2)
+	saved, err := c.SetRate(t.Context(), "h", "/var/log/a.log", 1, 2, change.Meta{})
 	if err != nil {
 		t.Fatal(err)
 	}

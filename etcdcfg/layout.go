@@ -48,6 +48,20 @@ func CheckHost(host string) error {
 		return fmt.Errorf("host id %q holds a slash; an example: web-0187.fra1", host)
 	case strings.ContainsFunc(host, unicode.IsControl):
 		return fmt.Errorf("host id %q holds a control character; an example: web-0187.fra1", host)
+	case strings.HasPrefix(host, "@"):
+		return fmt.Errorf("host id %q begins with @, which names a group; an example: web-0187.fra1", host)
+	}
+	return nil
+}
+
+// CheckName tells whether a name can be that of a document: a host id, or @ and a group.
+func CheckName(name string) error {
+	group, ok := strings.CutPrefix(name, "@")
+	if !ok {
+		return CheckHost(name)
+	}
+	if err := CheckHost(group); err != nil || strings.Contains(group, ",") {
+		return fmt.Errorf("group %q: a name of at least one character without slash, comma, @ at its start and control characters; an example: @web", name)
 	}
 	return nil
 }
@@ -55,8 +69,34 @@ func CheckHost(host string) error {
 // Root is what every key begins with: the pattern before %s without its last slash.
 func (l Layout) Root() string { return l.root }
 
-// Config is the key of a host's document.
-func (l Layout) Config(host string) string { return l.before + host + l.after }
+// Config is the key of a document: of a host's, or of a group's where the name begins
+// with @.
+func (l Layout) Config(name string) string {
+	if group, ok := strings.CutPrefix(name, "@"); ok {
+		return l.groups() + group
+	}
+	return l.before + name + l.after
+}
+
+func (l Layout) groups() string { return l.root + ".groups/" }
+
+// histories is what the keys of a document's history begin with.
+func (l Layout) histories(name string) string { return l.root + ".history/" + name + "/" }
+
+// History is the key of one record of a document's history.
+func (l Layout) History(name, id string) string { return l.histories(name) + id }
+
+// Changes is the key of a change of several documents.
+func (l Layout) Changes(id string) string { return l.root + ".changes/" + id }
+
+// Seek is the key of one request to move positions of a host's files.
+func (l Layout) Seek(host, id string) string { return l.seeks(host) + id }
+
+func (l Layout) seeks(host string) string { return l.root + ".seek/" + host + "/" }
+
+// Seen is the leased key that outlives a host's agent, so that it is known how long the
+// host is gone.
+func (l Layout) Seen(host string) string { return l.root + ".seen/" + host }
 
 // Live is the leased key that says which agent runs for the host.
 func (l Layout) Live(host string) string { return l.root + ".live/" + host }

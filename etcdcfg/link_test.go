@@ -15,6 +15,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/stats"
 
+	"logagent/etcdcfg/change"
 	"logagent/internal/lab"
 )
 
@@ -315,7 +316,7 @@ func TestUserAndPasswordAreUsedAndRefusalsAreSaid(t *testing.T) {
 	c := as("root", "secret")
 	var r recorder
 	following(t, c, r.options("", "h"))
-	first, err := c.Set(t.Context(), "h", []byte(entry("a", 1)), 0)
+	first, err := c.Save(t.Context(), "h", []byte(entry("a", 1)), 0, change.Meta{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -330,7 +331,7 @@ func TestUserAndPasswordAreUsedAndRefusalsAreSaid(t *testing.T) {
 	}()
 	t.Cleanup(func() { <-restarted })
 	eventually(t, "link up", func() bool { return c.Link().Up })
-	second, err := c.SetRate(t.Context(), "h", "/var/log/a.log", 1, 2)
+	second, err := c.SetRate(t.Context(), "h", "/var/log/a.log", 1, 2, change.Meta{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"logagent/agent"
+	"logagent/etcdcfg/change"
 )
 
 func TestDocumentIsSavedOnlyOnTheRevisionItWasReadAt(t *testing.T) {
@@ -21,15 +23,15 @@ func TestDocumentIsSavedOnlyOnTheRevisionItWasReadAt(t *testing.T) {
 	if raw, revision, err := c.Get(t.Context(), "h"); raw != nil || revision != 0 || err != nil {
 		t.Fatalf("want nothing, got %s, %d, %v", raw, revision, err)
 	}
-	first, err := c.Set(t.Context(), "h", []byte(entry("a", 1)), 0)
+	first, err := c.Save(t.Context(), "h", []byte(entry("a", 1)), 0, change.Meta{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var changed *ChangedError
-	if _, err := c.Set(t.Context(), "h", []byte(entry("b", 1)), 0); !errors.As(err, &changed) || changed.Revision != first || string(changed.Raw) != entry("a", 1) {
+	if _, err := c.Save(t.Context(), "h", []byte(entry("b", 1)), 0, change.Meta{}); !errors.As(err, &changed) || changed.Revision != first || string(changed.Raw) != entry("a", 1) {
 		t.Fatalf("want a ChangedError with theirs, got %v", err)
 	}
-	second, err := c.Set(t.Context(), "h", []byte(entry("a", 2)), first)
+	second, err := c.Save(t.Context(), "h", []byte(entry("a", 2)), first, change.Meta{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +39,7 @@ func TestDocumentIsSavedOnlyOnTheRevisionItWasReadAt(t *testing.T) {
 		t.Fatalf("got %s, %d, %v", raw, revision, err)
 	}
 	remove(t, shared, c.layout.Config("h"))
-	if _, err := c.Set(t.Context(), "h", []byte(entry("a", 3)), second); !errors.As(err, &changed) || changed.Revision != 0 ||
+	if _, err := c.Save(t.Context(), "h", []byte(entry("a", 3)), second, change.Meta{}); !errors.As(err, &changed) || changed.Revision != 0 ||
 		!strings.Contains(err.Error(), "was deleted by somebody else") {
 		t.Fatalf("want a ChangedError saying deleted, got %v", err)
 	}
@@ -47,7 +49,7 @@ func TestInvalidDocumentIsNotSaved(t *testing.T) {
 	t.Parallel()
 	c := newClient(t, shared.Addr())
 	for _, raw := range []string{"", "null", "{}", `[{"service":"s"}]`} {
-		if _, err := c.Set(t.Context(), "h", []byte(raw), 0); err == nil || !strings.Contains(err.Error(), "document of h not saved") {
+		if _, err := c.Save(t.Context(), "h", []byte(raw), 0, change.Meta{}); err == nil || !strings.Contains(err.Error(), "document of h not saved") {
 			t.Errorf("%s: want a refusal, got %v", raw, err)
 		}
 	}
@@ -61,7 +63,7 @@ func TestRateIsSavedWithEverythingElseByteForByte(t *testing.T) {
 	c := newClient(t, shared.Addr())
 	const before = "[ {\"future\": {\"b\":1,\"a\":2.50},\n  \"send_rate\": 5000 , \"topic\":\"t\",\"log_path\":\"/p\",\"service\":\"s\"} ]\n"
 	put(t, shared, c.layout.Config("h"), before)
-	revision, err := c.SetRate(t.Context(), "h", "/p", 5000, 8500)
+	revision, err := c.SetRate(t.Context(), "h", "/p", 5000, 8500, change.Meta{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +71,7 @@ func TestRateIsSavedWithEverythingElseByteForByte(t *testing.T) {
 	if want := strings.Replace(before, "5000", "8500", 1); got != want || at != revision {
 		t.Fatalf("want %s@%d\n got %s@%d", want, revision, got, at)
 	}
-	if again, err := c.SetRate(t.Context(), "h", "/p", 8500, 8500); err != nil || again != revision {
+	if again, err := c.SetRate(t.Context(), "h", "/p", 8500, 8500, change.Meta{}); err != nil || again != revision {
 		t.Fatalf("want no write for no change, got %d, %v", again, err)
 	}
 }
@@ -78,22 +80,22 @@ func TestRateChangedBySomebodyElseIsAConflict(t *testing.T) {
 	t.Parallel()
 	c := newClient(t, shared.Addr())
 	var conflict *agent.ConflictError
-	if _, err := c.SetRate(t.Context(), "h", "/var/log/a.log", 1, 2); !errors.As(err, &conflict) || conflict.Theirs != nil {
+	if _, err := c.SetRate(t.Context(), "h", "/var/log/a.log", 1, 2, change.Meta{}); !errors.As(err, &conflict) || conflict.Theirs != nil {
 		t.Fatalf("no document: want a conflict, got %v", err)
 	}
 	put(t, shared, c.layout.Config("h"), entry("a", 7))
-	if _, err := c.SetRate(t.Context(), "h", "/var/log/a.log", 1, 2); !errors.As(err, &conflict) || conflict.Theirs == nil || conflict.Theirs.SendRate != 7 {
+	if _, err := c.SetRate(t.Context(), "h", "/var/log/a.log", 1, 2, change.Meta{}); !errors.As(err, &conflict) || conflict.Theirs == nil || conflict.Theirs.SendRate != 7 {
 		t.Fatalf("want a conflict with theirs, got %v", err)
 	}
-	if _, err := c.SetRate(t.Context(), "h", "/var/log/b.log", 1, 2); !errors.As(err, &conflict) || conflict.Theirs != nil {
+	if _, err := c.SetRate(t.Context(), "h", "/var/log/b.log", 1, 2, change.Meta{}); !errors.As(err, &conflict) || conflict.Theirs != nil {
 		t.Fatalf("entry gone: want a conflict, got %v", err)
 	}
 	put(t, shared, c.layout.Config("h"), "[")
-	if _, err := c.SetRate(t.Context(), "h", "/var/log/a.log", 7, 2); err == nil || errors.As(err, &conflict) || !strings.Contains(err.Error(), "broken in etcd") {
+	if _, err := c.SetRate(t.Context(), "h", "/var/log/a.log", 7, 2, change.Meta{}); err == nil || errors.As(err, &conflict) || !strings.Contains(err.Error(), "broken in etcd") {
 		t.Fatalf("broken document: want it said, got %v", err)
 	}
 	put(t, shared, c.layout.Config("h"), entry("a", 7))
-	if _, err := c.SetRate(t.Context(), "h", "/var/log/a.log", 7, -1); err == nil || !strings.Contains(err.Error(), "send_rate: -1") {
+	if _, err := c.SetRate(t.Context(), "h", "/var/log/a.log", 7, -1, change.Meta{}); err == nil || !strings.Contains(err.Error(), "send_rate: -1") {
 		t.Fatalf("bad rate: want a refusal, got %v", err)
 	}
 }
@@ -113,7 +115,7 @@ func TestEditorsOfDifferentEntriesAllSucceed(t *testing.T) {
 		c := newClient(t, shared.Addr())
 		wg.Go(func() {
 			for rate := range int64(steps) {
-				if _, err := c.SetRate(t.Context(), "h", fmt.Sprintf("/var/log/%d.log", i), rate, rate+1); err != nil {
+				if _, err := c.SetRate(t.Context(), "h", fmt.Sprintf("/var/log/%d.log", i), rate, rate+1, change.Meta{}); err != nil {
 					t.Errorf("editor %d at %d: %v", i, rate, err)
 					return
 				}
@@ -141,7 +143,7 @@ func TestOfTwoEditorsOfOneEntryTheSecondHearsOfTheFirst(t *testing.T) {
 	for i := range 2 {
 		c := newClient(t, shared.Addr())
 		go func() {
-			_, err := c.SetRate(t.Context(), "h", "/var/log/a.log", 1, int64(10+i))
+			_, err := c.SetRate(t.Context(), "h", "/var/log/a.log", 1, int64(10+i), change.Meta{})
 			results <- err
 		}()
 	}
@@ -175,18 +177,26 @@ type lossy struct {
 	loseAnswers, loseRequests int
 }
 
-func (l *lossy) Txn(ctx context.Context) clientv3.Txn { return &lossyTxn{l.KV.Txn(ctx), l} }
+func (l *lossy) Txn(ctx context.Context) clientv3.Txn { return &lossyTxn{Txn: l.KV.Txn(ctx), l: l} }
 
 type lossyTxn struct {
 	clientv3.Txn
-	l *lossy
+	l      *lossy
+	writes bool
 }
 
-func (t *lossyTxn) If(cs ...clientv3.Cmp) clientv3.Txn   { t.Txn = t.Txn.If(cs...); return t }
-func (t *lossyTxn) Then(ops ...clientv3.Op) clientv3.Txn { t.Txn = t.Txn.Then(ops...); return t }
+func (t *lossyTxn) If(cs ...clientv3.Cmp) clientv3.Txn { t.Txn = t.Txn.If(cs...); return t }
+func (t *lossyTxn) Then(ops ...clientv3.Op) clientv3.Txn {
+	t.Txn = t.Txn.Then(ops...)
+	t.writes = slices.ContainsFunc(ops, func(o clientv3.Op) bool { return !o.IsGet() })
+	return t
+}
 func (t *lossyTxn) Else(ops ...clientv3.Op) clientv3.Txn { t.Txn = t.Txn.Else(ops...); return t }
 
 func (t *lossyTxn) Commit() (*clientv3.TxnResponse, error) {
+	if !t.writes {
+		return t.Txn.Commit()
+	}
 	lost := status.Error(codes.Unavailable, "transport is closing")
 	if t.l.loseRequests > 0 {
 		t.l.loseRequests--
@@ -215,7 +225,7 @@ func TestDocumentWhoseAnswerWasLostIsSavedOnceAndSaidWhereThatIsNotKnown(t *test
 				t.Fatal(err)
 			}
 			client.etcd.KV = &lossy{client.etcd.KV, c.answers, c.requests}
-			revision, err := client.Set(t.Context(), "h", []byte(entry("a", 2)), base)
+			revision, err := client.Save(t.Context(), "h", []byte(entry("a", 2)), base, change.Meta{})
 			raw, at := get(t, shared, client.layout.Config("h"))
 			if c.saved && (err != nil || revision != at || raw != entry("a", 2)) {
 				t.Errorf("got %d, %v; etcd has %s@%d", revision, err, raw, at)
@@ -223,11 +233,11 @@ func TestDocumentWhoseAnswerWasLostIsSavedOnceAndSaidWhereThatIsNotKnown(t *test
 			if !c.saved && (err == nil || !strings.Contains(err.Error(), "not known whether it was saved") || at != base) {
 				t.Errorf("want it said, got %v and %s@%d", err, raw, at)
 			}
-			if _, err := client.Set(t.Context(), "h", []byte(entry("a", 3)), base-1); err == nil || strings.Contains(err.Error(), "not known") {
+			if _, err := client.Save(t.Context(), "h", []byte(entry("a", 3)), base-1, change.Meta{}); err == nil || strings.Contains(err.Error(), "not known") {
 				t.Errorf("another document on an older base: want it said that somebody changed it, got %v", err)
 			}
 			// Whoever saves the same once more on the old base has what he wants.
-			again, err := client.Set(t.Context(), "h", []byte(entry("a", 2)), base)
+			again, err := client.Save(t.Context(), "h", []byte(entry("a", 2)), base, change.Meta{})
 			if raw, at := get(t, shared, client.layout.Config("h")); err != nil || again != at || raw != entry("a", 2) {
 				t.Errorf("once more: got %d, %v; etcd has %s@%d", again, err, raw, at)
 			}
@@ -250,7 +260,7 @@ func TestRateWhoseAnswerWasLostIsSavedOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			client.etcd.KV = &lossy{client.etcd.KV, c.answers, c.requests}
-			revision, err := client.SetRate(t.Context(), "h", "/var/log/a.log", 1, 2)
+			revision, err := client.SetRate(t.Context(), "h", "/var/log/a.log", 1, 2, change.Meta{})
 			raw, at := get(t, shared, client.layout.Config("h"))
 			if !c.saved {
 				if err == nil || !strings.Contains(err.Error(), "not known whether the rate of /var/log/a.log was saved") || at != before {

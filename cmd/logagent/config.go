@@ -18,6 +18,7 @@ import (
 
 	"logagent/agent"
 	"logagent/etcdcfg"
+	"logagent/etcdcfg/change"
 )
 
 func (a *app) configVerb() *cobra.Command {
@@ -167,7 +168,7 @@ func (a *app) setRate(ctx context.Context, client *etcdcfg.Client, host, entry s
 		return fmt.Errorf("host %s: %w", host, err)
 	}
 	if e.SendRate != rate {
-		if revision, err = client.SetRate(ctx, host, e.LogPath, e.SendRate, rate); err != nil {
+		if revision, err = client.SetRate(ctx, host, e.LogPath, e.SendRate, rate, change.Meta{}); err != nil {
 			return err
 		}
 	}
@@ -204,7 +205,7 @@ func (a *app) setDocument(ctx context.Context, client *etcdcfg.Client, host stri
 			return err
 		}
 	}
-	revision, err := client.Set(ctx, host, raw, base)
+	revision, err := client.Save(ctx, host, raw, base, change.Meta{})
 	if err != nil {
 		return err
 	}

@@ -170,7 +170,7 @@ func (a *app) show(ctx context.Context, sc screen) error {
 		Theme: ui.Theme(sc.flags.theme), SaveDir: ".", Output: a.stdout,
 	}
 	if !sc.flags.readOnly {
-		o.Writer = sc.etcd
+		o.Writer = writer{sc.etcd}
 	}
 	return ui.Run(ctx, o)
 }
