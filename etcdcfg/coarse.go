@@ -23,6 +23,7 @@ type statusKey struct {
 	c    *Client
 	o    ReportOptions
 	turn *turn
+	seen *seenKey
 
 	started  time.Time
 	written  agent.Coarse // without Seq and At
@@ -85,9 +86,7 @@ func (s *statusKey) write(ctx context.Context) (again time.Duration, err error) 
 		s.text = "" // to be written when this agent takes over
 		return s.c.timing.statusEvery, nil
 	}
-	status := s.o.Status()
-	coarse := status.Coarse()
-	text, err := steadyText(coarse)
+	coarse, text, err := s.now()
 	if err != nil {
 		return 0, err
 	}
@@ -106,8 +105,13 @@ func (s *statusKey) write(ctx context.Context) (again time.Duration, err error) 
 	if left := s.c.timing.statusEvery - time.Since(s.at); !urgent && left > 0 {
 		return left, nil
 	}
-	if shared && s.text != "" && !sleep(ctx, rand.N(s.c.timing.jitter)) {
-		return 0, ctx.Err()
+	if shared && s.text != "" {
+		if !sleep(ctx, rand.N(s.c.timing.jitter)) {
+			return 0, ctx.Err()
+		}
+		if coarse, text, err = s.now(); err != nil { // what happened meanwhile goes with it
+			return 0, err
+		}
 	}
 	b, err := json.Marshal(coarse)
 	if err != nil {
@@ -125,6 +129,15 @@ func (s *statusKey) write(ctx context.Context) (again time.Duration, err error) 
 	}
 	s.written, s.text, s.at = coarse, text, time.Now()
 	return s.c.timing.statusEvery, nil
+}
+
+// now is the newest status, and its text.
+func (s *statusKey) now() (agent.Coarse, string, error) {
+	status := s.o.Status()
+	coarse := status.Coarse()
+	coarse.Seen = s.seen.kept.Load()
+	text, err := steadyText(coarse)
+	return coarse, text, err
 }
 
 // gone tells whether the key is not what this agent wrote last.

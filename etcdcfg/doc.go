@@ -8,11 +8,15 @@
 //	          user's sign-in ends)
 //	feed   ── read at revision R, watch from R+1 with require-leader; read again after a
 //	          compaction, a closed watch, a lost connection, and now and then anyway
-//	  Follow          the documents of one host ── Apply(HostConfig), then the cache on disk
-//	  Report          ROOT.live/<host> (leased) and ROOT.status/<host> (written rarely)
+//	  Follow          the documents of one host and of its groups ── Apply(HostConfig), then
+//	                  the cache on disk
+//	  Report          ROOT.live/<host> (leased), ROOT.status/<host> (written rarely) and
+//	                  ROOT.seen/<host> (leased for a week, left behind)
 //	  FollowWatched   does a console look at this host     ◄─ HoldWatch
 //	  ServeQuestions  ROOT.ask/<host>/<ulid>, answered in place ◄─ Ask
-//	  FollowTree      all hosts, for consoles
+//	  ServeSeeks      ROOT.seek/<host>/<ulid>, carried out and answered in place ◄─ RequestSeek
+//	  FollowTree      all hosts and groups, for consoles
+//	Survey, Forget ── all hosts once; one that is gone taken out of etcd
 //	Get, Save, SetRate, Edit ── writes that compare the key's revision; each with its record in
 //	                            ROOT.history/<host or @group>/<ulid>, in one transaction
 //	History, Version, Rollback ── what became of a document, and back to any of it

@@ -20,6 +20,8 @@ type FollowOptions struct {
 	// Hosts are the names whose keys this host honours: its id first, then its addresses.
 	// Where two documents name one log_path, the earlier host's wins.
 	Hosts []string
+	// Groups are the groups whose documents come after those, in order of precedence.
+	Groups []string
 	// CacheDir holds the last good documents in config.json; "" means there is no cache.
 	CacheDir string
 	// Apply is given the whole desired state whenever a document, or the refusal of one,
@@ -48,14 +50,20 @@ func (c *Client) Follow(ctx context.Context, o FollowOptions) error {
 	}
 	f := &follower{c: c, o: o, dirty: make(chan struct{}, 1)}
 	var problems []error
-	for _, h := range o.Hosts {
-		if err := CheckHost(h); err != nil {
+	honour := func(name string, check func(string) error) {
+		if err := check(name); err != nil {
 			problems = append(problems, err)
 		}
-		if key := c.layout.Config(h); !slices.Contains(f.keys, key) {
+		if key := c.layout.Config(name); !slices.Contains(f.keys, key) {
 			f.keys = append(f.keys, key)
 			f.docs = append(f.docs, followed{doc: agent.Document{Key: key}})
 		}
+	}
+	for _, h := range o.Hosts {
+		honour(h, CheckHost)
+	}
+	for _, g := range o.Groups {
+		honour("@"+g, CheckName)
 	}
 	if len(problems) > 0 {
 		return errors.Join(problems...)

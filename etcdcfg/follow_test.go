@@ -2,6 +2,8 @@ package etcdcfg
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -356,4 +358,123 @@ func TestClosedWatchReadsAgain(t *testing.T) {
 	eventually(t, "change after the watch was closed", func() bool { return r.runs(0, second) })
 	third := put(t, shared, key, entry("a", 3))
 	eventually(t, "live change after that", func() bool { return r.runs(0, third) })
+}
+
+func TestDocumentsOfGroupsComeAfterTheHostsOwnInTheOrderOfTheGroups(t *testing.T) {
+	t.Parallel()
+	c, dir := newClient(t, shared.Addr()), t.TempDir()
+	pair := func(a, b int64) string {
+		return strings.TrimSuffix(entry("a", a), "]") + "," + strings.TrimPrefix(entry("b", b), "[")
+	}
+	web := put(t, shared, c.layout.Config("@web"), pair(2, 2))
+	fra := put(t, shared, c.layout.Config("@fra"), strings.TrimSuffix(pair(3, 3), "]")+","+strings.TrimPrefix(entry("c", 3), "["))
+	if got := c.layout.Config("@web"); got != c.layout.Root()+".groups/web" {
+		t.Errorf("the key of a group is %s", got)
+	}
+	var r recorder
+	o := r.options(dir, "h", "10.0.0.1")
+	o.Groups = []string{"web", "fra"}
+	stop := following(t, c, o)
+	eventually(t, "a host of groups alone", func() bool { return r.runs(2, web) && r.runs(3, fra) })
+	is := func(what string, want ...string) {
+		t.Helper()
+		eventually(t, what+": "+strings.Join(want, " "), func() bool {
+			var got []string
+			for _, e := range r.effective() {
+				name, _ := c.layout.NameOf(e.Key)
+				got = append(got, fmt.Sprintf("%s=%d@%s", e.Service, e.SendRate, strings.TrimPrefix(name, "@")))
+			}
+			return slices.Equal(got, want)
+		})
+	}
+	is("the first group wins", "a=2@web", "b=2@web", "c=3@fra")
+	put(t, shared, c.layout.Config("10.0.0.1"), entry("b", 5))
+	put(t, shared, c.layout.Config("h"), entry("a", 1))
+	is("the host and its address win", "a=1@h", "b=5@10.0.0.1", "c=3@fra")
+
+	// A broken document is refused for its own key alone, also across a restart.
+	remove(t, shared, c.layout.Config("h"))
+	is("without the host's own", "b=5@10.0.0.1", "a=2@web", "c=3@fra")
+	bad := put(t, shared, c.layout.Config("@web"), "null")
+	eventually(t, "refusal for its own key alone", func() bool { return r.refuses(2, bad) && r.runs(3, fra) })
+	is("what ran before the refusal", "b=5@10.0.0.1", "a=2@web", "c=3@fra")
+	stop()
+	stop = following(t, c, o)
+	eventually(t, "refusal after a restart", func() bool { return r.refuses(2, bad) && r.runs(3, fra) })
+	is("what ran before the restart", "b=5@10.0.0.1", "a=2@web", "c=3@fra")
+	remove(t, shared, c.layout.Config("@web"))
+	is("without the group's key", "b=5@10.0.0.1", "a=3@fra", "c=3@fra")
+	stop()
+
+	// A host that left the group does without its entries.
+	o.Groups = []string{"web"}
+	following(t, c, o)
+	is("out of the group", "b=5@10.0.0.1")
+}
+
+func TestAgentOfAGroupStartedWithoutEtcdWorksFromItsCache(t *testing.T) {
+	t.Parallel()
+	e, dir := ownEtcd(t), t.TempDir()
+	c := newClient(t, e.Addr())
+	good := put(t, e, c.layout.Config("@web"), entry("a", 1))
+	var before recorder
+	o := before.options(dir, "h")
+	o.Groups = []string{"web"}
+	stop := following(t, c, o)
+	eventually(t, "first run", func() bool { return before.runs(1, good) })
+	stop()
+	e.Stop()
+
+	c = newClient(t, e.Addr())
+	var r recorder
+	o.Apply = r.apply
+	following(t, c, o)
+	eventually(t, "config from the cache", func() bool { return r.runs(1, good) })
+	if d := r.last().Documents[1]; !d.FromCache || len(r.effective()) != 1 || r.effective()[0].Key != c.layout.Config("@web") {
+		t.Errorf("want the cached document of the group, got %+v", d)
+	}
+}
+
+func TestChangeOfAGroupIsAppliedByEveryHostWithinASecond(t *testing.T) {
+	t.Parallel()
+	const hosts = 100
+	clients := []*Client{newClient(t, shared.Addr()), newClient(t, shared.Addr()), newClient(t, shared.Addr())}
+	key := clients[0].layout.Config("@web")
+	first := put(t, shared, key, entry("a", 1))
+	recorders := make([]recorder, hosts)
+	for i := range recorders {
+		o := recorders[i].options("", fmt.Sprint("h", i))
+		o.Groups = []string{"web"}
+		following(t, clients[i%len(clients)], o)
+	}
+	all := func(revision int64) func() bool {
+		return func() bool {
+			for i := range recorders {
+				if !recorders[i].runs(1, revision) {
+					return false
+				}
+			}
+			return true
+		}
+	}
+	eventually(t, "the first document everywhere", all(first))
+	changed := time.Now()
+	second := put(t, shared, key, entry("a", 2))
+	eventually(t, "the change everywhere", all(second))
+	took := time.Since(changed)
+	t.Logf("%d hosts applied it within %v", hosts, took)
+	if took > time.Second {
+		t.Errorf("want a second at most, took %v", took)
+	}
+}
+
+func TestFollowRefusesWrongGroups(t *testing.T) {
+	t.Parallel()
+	c := newClient(t, shared.Addr())
+	var r recorder
+	o := r.options("", "h")
+	o.Groups = []string{"a/b", ""}
+	if err := c.Follow(t.Context(), o); err == nil || strings.Count(err.Error(), "an example: @web") != 2 {
+		t.Errorf("want both named, got %v", err)
+	}
 }

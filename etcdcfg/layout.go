@@ -69,6 +69,9 @@ func CheckName(name string) error {
 // Root is what every key begins with: the pattern before %s without its last slash.
 func (l Layout) Root() string { return l.root }
 
+// isGroup tells whether a document's name is a group's.
+func isGroup(name string) bool { return strings.HasPrefix(name, "@") }
+
 // Config is the key of a document: of a host's, or of a group's where the name begins
 // with @.
 func (l Layout) Config(name string) string {
@@ -125,6 +128,16 @@ func (l Layout) HostOf(key string) (string, bool) {
 	}
 	host, ok = strings.CutSuffix(host, l.after)
 	return host, ok && CheckHost(host) == nil
+}
+
+// NameOf returns the name of the document that stands under a key, a host's or a group's
+// with its @, and false for any other key.
+func (l Layout) NameOf(key string) (string, bool) {
+	if group, ok := strings.CutPrefix(key, l.groups()); ok {
+		name := "@" + group
+		return name, CheckName(name) == nil
+	}
+	return l.HostOf(key)
 }
 
 // hostUnder returns the host of a key that stands directly under a prefix.

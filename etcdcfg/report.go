@@ -30,6 +30,9 @@ type ReportOptions struct {
 // An agent that finds another one under its host id stands in ROOT.live/<host>/<lease>
 // meanwhile, so that both of them know; it writes no status and takes over when the other
 // one's key goes.
+//
+// ROOT.seen/<host> is renewed about once an hour and left behind, so that it is known for how
+// long a host is gone.
 func (c *Client) Report(ctx context.Context, o ReportOptions) error {
 	if err := CheckHost(o.Live.Host); err != nil {
 		return err
@@ -47,7 +50,8 @@ func (c *Client) Report(ctx context.Context, o ReportOptions) error {
 	lease := c.newLease("the live key of "+o.Live.Host, c.timing.liveTTL)
 	turn := &turn{changed: make(chan struct{}, 1)}
 	l := &liveKey{c: c, o: o, mine: mine, lease: lease, turn: turn}
-	s := &statusKey{c: c, o: o, turn: turn}
+	seen := &seenKey{c: c, live: o.Live}
+	s := &statusKey{c: c, o: o, turn: turn, seen: seen}
 
 	ctx, cancel := context.WithCancel(ctx)
 	var helpers sync.WaitGroup
@@ -55,6 +59,7 @@ func (c *Client) Report(ctx context.Context, o ReportOptions) error {
 	defer cancel()
 	helpers.Go(func() { lease.keep(ctx) })
 	helpers.Go(func() { s.run(ctx) })
+	helpers.Go(func() { seen.run(ctx) })
 	return c.follow(ctx, feed{
 		what: "live key of " + o.Live.Host,
 		targets: []target{

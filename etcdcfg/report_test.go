@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -69,6 +70,8 @@ func (r *reporting) start(t *testing.T, c *Client) (stop func()) {
 	return start(t, func(ctx context.Context) error { return c.Report(ctx, r.options()) })
 }
 
+func sameLive(a, b agent.Live) bool { return reflect.DeepEqual(a, b) }
+
 // holder returns who stands in the live key, with its lease.
 func holder(t *testing.T, e *lab.Etcd, key string) (agent.Live, clientv3.LeaseID) {
 	t.Helper()
@@ -102,7 +105,7 @@ func TestLiveKeyStandsUnderALeaseAndGoesWithACleanEnd(t *testing.T) {
 		t.Fatalf("want a lease of a minute or more, got %+v, %v", ttl, err)
 	}
 	stop()
-	if l, _ := holder(t, shared, c.layout.Live("h")); !sameLive(l, agent.Live{}) {
+	if l, _ := holder(t, shared, c.layout.Live("h")); l.Host != "" {
 		t.Fatalf("want the key gone, got %+v", l)
 	}
 }
@@ -236,7 +239,7 @@ func TestOtherChangesOfTheStatusAreWrittenAtMostOnceInAWhile(t *testing.T) {
 	t.Parallel()
 	c := newClient(t, shared.Addr())
 	a := newReporting("s1", 1)
-	s := &statusKey{c: c, o: a.options(), turn: new(turn)}
+	s := &statusKey{c: c, o: a.options(), turn: new(turn), seen: new(seenKey)}
 	if _, err := s.write(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -289,4 +292,80 @@ func TestReportEndsSoonWhileEtcdIsAway(t *testing.T) {
 	}
 }
 
-func sameLive(a, b agent.Live) bool { return reflect.DeepEqual(a, b) }
+func TestStatusesOfAGroupAreWrittenOverASecondAndTellTheNewest(t *testing.T) {
+	t.Parallel()
+	c := newClient(t, shared.Addr())
+	const hosts = 200
+	agents := make([]*reporting, hosts)
+	keys := make([]*statusKey, hosts)
+	docs := func(i int, own, group int64) []agent.DocumentStatus {
+		return []agent.DocumentStatus{{Key: c.layout.Config(fmt.Sprint("h", i)), Running: own}, {Key: c.layout.Config("@web"), Running: group}}
+	}
+	turn := &turn{changed: make(chan struct{}, 1)}
+	turn.set(true)
+	for i := range hosts {
+		a := newReporting("s1", 1)
+		a.live.Host, a.status.Host = fmt.Sprint("h", i), fmt.Sprint("h", i)
+		a.change(func(s *agent.Status) { s.Documents = docs(i, 1, 1) })
+		agents[i], keys[i] = a, &statusKey{c: c, o: a.options(), turn: turn, seen: new(seenKey)}
+	}
+	var mu sync.Mutex
+	var took []time.Duration
+	write := func(running int64) {
+		t.Helper()
+		took = took[:0]
+		var all sync.WaitGroup
+		changed := time.Now()
+		for i := range hosts {
+			all.Go(func() {
+				if _, err := keys[i].write(t.Context()); err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				took = append(took, time.Since(changed))
+				mu.Unlock()
+			})
+		}
+		if running > 0 { // applied while the write waits for its turn
+			time.AfterFunc(time.Millisecond, func() {
+				for i := range hosts {
+					agents[i].change(func(s *agent.Status) { s.Documents = docs(i, 1, running) })
+				}
+			})
+		}
+		all.Wait()
+		slices.Sort(took)
+	}
+	write(0)
+	for i := range hosts {
+		agents[i].change(func(s *agent.Status) { s.Documents = docs(i, 1, 2) })
+	}
+	write(3)
+	early, late := took[hosts/10], took[hosts-hosts/10]
+	t.Logf("a tenth within %v, nine tenths within %v, all within %v", early, late, took[hosts-1])
+	if late-early < c.timing.jitter/2 || took[hosts-1] > c.timing.jitter+3*time.Second {
+		t.Errorf("want the writes spread over a second, got %v to %v, the last after %v", early, late, took[hosts-1])
+	}
+	newest := 0
+	for i := range hosts {
+		raw, _ := get(t, shared, c.layout.Status(fmt.Sprint("h", i)))
+		var got agent.Coarse
+		if err := json.Unmarshal([]byte(raw), &got); err != nil || len(got.Documents) != 2 {
+			t.Fatalf("%v in %s", err, raw)
+		}
+		if got.Documents[1].Running == 3 {
+			newest++
+		}
+	}
+	if newest < hosts/2 {
+		t.Errorf("want what was applied while a write waited to be in it, of %d only %d tell it", hosts, newest)
+	}
+	write(0)
+
+	// A change of the host's own document waits for nobody: with this it would for ever.
+	c.timing.jitter = 24 * time.Hour
+	for i := range hosts {
+		agents[i].change(func(s *agent.Status) { s.Documents = docs(i, 2, 3) })
+	}
+	write(0)
+}

@@ -5,7 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"hash/maphash"
+	"maps"
+	"slices"
 	"sync"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -19,10 +22,15 @@ type TreeHandler interface {
 	// Document gives a host's document as it was last valid, with Refused set where etcd
 	// holds one that is not, and raw as etcd holds it. Revision 0 and raw nil: deleted.
 	Document(host string, d agent.Document, raw []byte)
+	// Group gives the document of a group, whose name begins with @, as Document gives a host's.
+	Group(name string, d agent.Document, raw []byte)
 	// Live gives who runs on a host; nil: nobody any more.
 	Live(host string, l *agent.Live)
 	// Coarse gives a host's coarse status; nil: deleted.
 	Coarse(host string, c *agent.Coarse)
+	// Seen gives what is left of the key that outlives a host's agent, of the ttl it has after
+	// each renewal, for a host without a live key; 0: it ran out.
+	Seen(host string, left, ttl time.Duration)
 	// Synced says that everything up to a revision was told.
 	Synced(revision int64)
 }
@@ -35,23 +43,26 @@ const pageKeys = 250
 // two seconds, so that Link is true for the person who looks at it.
 func (c *Client) FollowTree(ctx context.Context, h TreeHandler) error {
 	t := &tree{
-		c: c, h: h, seed: maphash.MakeSeed(),
+		c: c, h: &told{h: h, live: make(map[string]bool), kept: make(map[string]bool)}, seed: maphash.MakeSeed(),
 		docs: make(map[string]*treeDocument), live: make(map[string]mark), coarse: make(map[string]mark),
 	}
+	t.gone = &goneHosts{c: c, h: t.h, changed: make(chan struct{}, 1), done: make(map[string]bool)}
 	ctx, cancel := context.WithCancel(ctx)
-	var pinger sync.WaitGroup
-	defer pinger.Wait()
+	var helpers sync.WaitGroup
+	defer helpers.Wait()
 	defer cancel()
-	pinger.Go(func() { c.ping(ctx) })
+	helpers.Go(func() { c.ping(ctx) })
+	helpers.Go(func() { t.gone.run(ctx) })
 
 	return c.follow(ctx, feed{
 		what: "all hosts",
 		targets: []target{
 			{key: c.layout.before, prefix: true},
+			{key: c.layout.groups(), prefix: true},
 			{key: c.layout.Live(""), prefix: true},
 			{key: c.layout.Status(""), prefix: true},
 		},
-		load: t.load, event: t.event, reached: h.Synced, every: c.timing.resync,
+		load: t.load, event: t.event, reached: t.h.synced, every: c.timing.resync,
 	})
 }
 
@@ -69,10 +80,11 @@ func (c *Client) ping(ctx context.Context) {
 // tree is what a console was told so far.
 type tree struct {
 	c    *Client
-	h    TreeHandler
+	h    *told
+	gone *goneHosts
 	seed maphash.Seed
 
-	docs         map[string]*treeDocument
+	docs         map[string]*treeDocument // by name: a host, or @group
 	live, coarse map[string]mark
 }
 
@@ -94,13 +106,17 @@ func (t *tree) mark(kv *mvccpb.KeyValue) mark {
 // load reads all hosts at one revision and tells what differs, the deleted ones included.
 func (t *tree) load(ctx context.Context) (int64, error) {
 	docs, live, coarse := make(map[string]bool), make(map[string]bool), make(map[string]bool)
-	revision, err := t.c.pages(ctx, t.c.layout.before, 0, false, func(kv *mvccpb.KeyValue) {
-		if host, ok := t.c.layout.HostOf(string(kv.Key)); ok {
-			docs[host] = true
-			t.document(host, kv)
+	document := func(kv *mvccpb.KeyValue) {
+		if name, ok := t.c.layout.NameOf(string(kv.Key)); ok {
+			docs[name] = true
+			t.document(name, kv)
 		}
-	})
+	}
+	revision, err := t.c.pages(ctx, t.c.layout.before, 0, false, document)
 	if err != nil {
+		return 0, err
+	}
+	if _, err := t.c.pages(ctx, t.c.layout.groups(), revision, false, document); err != nil {
 		return 0, err
 	}
 	for prefix, told := range map[string]func(string, *mvccpb.KeyValue){
@@ -131,16 +147,30 @@ func (t *tree) load(ctx context.Context) (int64, error) {
 			t.noStatus(host)
 		}
 	}
+	t.gone.ask(t.withoutAgent())
 	return revision, nil
+}
+
+// withoutAgent are the hosts that have a document or a status and no live key, in order.
+func (t *tree) withoutAgent() []string {
+	hosts := make(map[string]bool)
+	for name := range t.docs {
+		hosts[name] = !isGroup(name)
+	}
+	for host := range t.coarse {
+		hosts[host] = true
+	}
+	maps.DeleteFunc(hosts, func(host string, is bool) bool { _, live := t.live[host]; return live || !is })
+	return slices.Sorted(maps.Keys(hosts))
 }
 
 func (t *tree) event(e *clientv3.Event) {
 	key, put := string(e.Kv.Key), e.Type == clientv3.EventTypePut
-	if host, ok := t.c.layout.HostOf(key); ok {
+	if name, ok := t.c.layout.NameOf(key); ok {
 		if put {
-			t.document(host, e.Kv)
+			t.document(name, e.Kv)
 		} else {
-			t.noDocument(host)
+			t.noDocument(name)
 		}
 	} else if host, ok := hostUnder(t.c.layout.Live(""), key); ok {
 		if put {
@@ -157,12 +187,12 @@ func (t *tree) event(e *clientv3.Event) {
 	}
 }
 
-func (t *tree) document(host string, kv *mvccpb.KeyValue) {
-	d := t.docs[host]
+func (t *tree) document(name string, kv *mvccpb.KeyValue) {
+	d := t.docs[name]
 	m := t.mark(kv)
 	if d == nil {
 		d = &treeDocument{valid: agent.Document{Key: string(kv.Key)}}
-		t.docs[host] = d
+		t.docs[name] = d
 	} else if d.mark == m {
 		return
 	}
@@ -175,15 +205,15 @@ func (t *tree) document(host string, kv *mvccpb.KeyValue) {
 		told = agent.Document{Key: string(kv.Key), Revision: kv.ModRevision, Services: own(services, string(kv.Key)), Warnings: warnings}
 		d.valid = told
 	}
-	t.h.Document(host, told, bytes.Clone(kv.Value))
+	t.h.document(name, told, bytes.Clone(kv.Value))
 }
 
-func (t *tree) noDocument(host string) {
-	if _, known := t.docs[host]; !known {
+func (t *tree) noDocument(name string) {
+	if _, known := t.docs[name]; !known {
 		return
 	}
-	delete(t.docs, host)
-	t.h.Document(host, agent.Document{Key: t.c.layout.Config(host)}, nil)
+	delete(t.docs, name)
+	t.h.document(name, agent.Document{Key: t.c.layout.Config(name)}, nil)
 }
 
 func (t *tree) isLive(host string, kv *mvccpb.KeyValue) {
@@ -197,7 +227,8 @@ func (t *tree) isLive(host string, kv *mvccpb.KeyValue) {
 		t.c.log.Debug("live key not understood", "key", string(kv.Key), "reason", err)
 		return
 	}
-	t.h.Live(host, &l)
+	t.h.isLive(host, &l)
+	t.gone.back(host)
 }
 
 func (t *tree) notLive(host string) {
@@ -205,7 +236,7 @@ func (t *tree) notLive(host string) {
 		return
 	}
 	delete(t.live, host)
-	t.h.Live(host, nil)
+	t.h.isLive(host, nil)
 }
 
 func (t *tree) hasStatus(host string, kv *mvccpb.KeyValue) {
@@ -219,7 +250,7 @@ func (t *tree) hasStatus(host string, kv *mvccpb.KeyValue) {
 		t.c.log.Debug("status key not understood", "key", string(kv.Key), "reason", err)
 		return
 	}
-	t.h.Coarse(host, &c)
+	t.h.coarse(host, &c)
 }
 
 func (t *tree) noStatus(host string) {
@@ -227,7 +258,7 @@ func (t *tree) noStatus(host string) {
 		return
 	}
 	delete(t.coarse, host)
-	t.h.Coarse(host, nil)
+	t.h.coarse(host, nil)
 }
 
 // pages reads every key below a prefix at one revision, the newest where it is 0, in pages,

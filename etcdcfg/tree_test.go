@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -19,12 +20,13 @@ type fleet struct {
 	raws   map[string]string
 	live   map[string]agent.Live
 	coarse map[string]agent.Coarse
+	seen   map[string]time.Duration // since the last renewal
 	synced int64
 	calls  int
 }
 
 func newFleet() *fleet {
-	return &fleet{docs: map[string]agent.Document{}, raws: map[string]string{}, live: map[string]agent.Live{}, coarse: map[string]agent.Coarse{}}
+	return &fleet{docs: map[string]agent.Document{}, raws: map[string]string{}, live: map[string]agent.Live{}, coarse: map[string]agent.Coarse{}, seen: map[string]time.Duration{}}
 }
 
 func (f *fleet) Document(host string, d agent.Document, raw []byte) {
@@ -37,6 +39,14 @@ func (f *fleet) Document(host string, d agent.Document, raw []byte) {
 		return
 	}
 	f.docs[host], f.raws[host] = d, string(raw)
+}
+
+func (f *fleet) Group(name string, d agent.Document, raw []byte) { f.Document(name, d, raw) }
+
+func (f *fleet) Seen(host string, left, ttl time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.seen[host] = ttl - left
 }
 
 func (f *fleet) Live(host string, l *agent.Live) {
@@ -184,4 +194,25 @@ func TestConsoleThatWasCutOffHearsWhatChangedAndWhatWasDeleted(t *testing.T) {
 	eventually(t, "nothing left in a new etcd", f.look(func() bool { return len(f.docs)+len(f.live)+len(f.coarse) == 0 }))
 	again := put(t, e, keys("new")[0], entry("s", 3))
 	eventually(t, "new host below the old revision", f.look(func() bool { return f.docs["new"].Revision == again }))
+}
+
+func TestConsoleSeesTheDocumentsOfGroupsComeChangeAndGo(t *testing.T) {
+	t.Parallel()
+	c := newClient(t, shared.Addr())
+	first := put(t, shared, c.layout.Config("@web"), entry("s", 1))
+	f := watchFleet(t, c)
+	is := func(revision int64) func() bool {
+		return f.look(func() bool { d := f.docs["@web"]; return d.Revision == revision && d.Key == c.layout.Config("@web") })
+	}
+	eventually(t, "the document", is(first))
+	second := put(t, shared, c.layout.Config("@web"), entry("s", 2))
+	eventually(t, "its change", is(second))
+	bad := put(t, shared, c.layout.Config("@web"), "null")
+	eventually(t, "a broken one", f.look(func() bool {
+		d := f.docs["@web"]
+		return d.Refused != nil && d.Refused.Revision == bad && d.Revision == second
+	}))
+	put(t, shared, c.layout.groups()+"a/b", entry("s", 2)) // nobody's name
+	remove(t, shared, c.layout.Config("@web"))
+	eventually(t, "its end", f.look(func() bool { return len(f.docs) == 0 }))
 }

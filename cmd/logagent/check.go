@@ -163,6 +163,9 @@ func (c *checkup) host() {
 	if len(ids) > 1 {
 		also = ", following the keys of " + strings.Join(ids[1:], ", ") + " too"
 	}
+	if len(c.settings.Groups) > 0 {
+		also += ", in the groups " + strings.Join(c.settings.Groups, ", ")
+	}
 	c.add(findingOK, "host", "", "the id is %s%s; checked as user %s", ids[0], also, who)
 }
 
@@ -204,10 +207,14 @@ func (c *checkup) etcd(ctx context.Context) [][]agent.Service {
 	}
 	defer client.Close()
 	var out [][]agent.Service
-	found := 0
-	for i, host := range c.hosts {
+	found, groups := 0, []string(nil) // documents, and the groups that have one
+	names := slices.Clone(c.hosts)
+	for _, g := range c.settings.Groups {
+		names = append(names, "@"+g)
+	}
+	for i, name := range names {
 		begin := time.Now()
-		raw, revision, err := client.Get(ctx, host)
+		raw, revision, err := client.Get(ctx, name)
 		if err != nil {
 			c.add(findingFailed, "etcd", "is etcd running there, and reachable from here? see etcd_addr, etcd_user, etcd_ca in "+c.settings.path,
 				"%s", naming(c.settings.EtcdAddrs, err.Error()))
@@ -221,7 +228,10 @@ func (c *checkup) etcd(ctx context.Context) [][]agent.Service {
 			continue
 		}
 		found++
-		key := client.Layout().Config(host)
+		if group, ok := strings.CutPrefix(name, "@"); ok {
+			groups = append(groups, group)
+		}
+		key := client.Layout().Config(name)
 		services, warnings, err := agent.ParseDocument(raw)
 		for _, w := range warnings {
 			c.add(findingWarning, "document", "", "%s: %s", key, w)
@@ -234,6 +244,11 @@ func (c *checkup) etcd(ctx context.Context) [][]agent.Service {
 		}
 		c.add(findingOK, "document", "", "%s at revision %d, entries %d", key, revision, len(services))
 		out = append(out, services)
+	}
+	for _, g := range c.settings.Groups {
+		if !slices.Contains(groups, g) {
+			c.add(findingWarning, "document", "write one: logagent config apply, or look for a slip in groups", "the group %s has no entries: there is no %s", g, client.Layout().Config("@"+g))
+		}
 	}
 	if found == 0 && len(c.hosts) > 0 {
 		c.add(findingWarning, "document", "write one: logagent config set "+c.hosts[0]+" FILE",

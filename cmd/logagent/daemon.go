@@ -38,7 +38,7 @@ func (a *app) daemon() error {
 	for _, w := range s.warnings {
 		log.Warn("configuration", "warning", w)
 	}
-	log.Info("logagent starts", "version", thisBuild().Version, "pid", os.Getpid(), "config", s.path, "host", ids[0], "keys", ids)
+	log.Info("logagent starts", "version", thisBuild().Version, "pid", os.Getpid(), "config", s.path, "host", ids[0], "keys", ids, "groups", s.Groups)
 
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()

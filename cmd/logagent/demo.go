@@ -198,7 +198,7 @@ func writeDocuments(ctx context.Context, s *settings, hosts []*lab.Host, log *sl
 	for _, h := range hosts {
 		_, revision, err := client.Get(ctx, h.ID)
 		if err == nil && revision == 0 {
-			_, err = client.Save(ctx, h.ID, h.Document(), 0, change.Meta{Note: "first document of the demo"})
+			_, err = client.Save(ctx, h.ID, h.Document(), 0, change.Meta{Who: change.Who{User: "demo"}, Note: "first document of the demo"})
 		}
 		if err != nil {
 			return fmt.Errorf("document of %s: %w", h.ID, err)

@@ -45,7 +45,7 @@ func newFleet(s *settings, client *etcdcfg.Client, own string, log *slog.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("kafka status: %w", err)
 	}
-	return &fleet{store: store.New(store.Options{}), etcd: client, topic: topic, log: log}, nil
+	return &fleet{store: store.New(store.Options{NameOf: client.Layout().NameOf}), etcd: client, topic: topic, log: log}, nil
 }
 
 // run feeds the store until ctx ends; own, which may be nil, does so for the own host.
@@ -99,6 +99,8 @@ type treeFeed struct{ *store.Store }
 var _ etcdcfg.TreeHandler = treeFeed{}
 
 func (t treeFeed) Document(host string, d agent.Document, _ []byte) { t.SetDocument(host, d) }
+func (t treeFeed) Group(name string, d agent.Document, _ []byte)    { t.SetGroup(name, d) }
+func (t treeFeed) Seen(host string, left, ttl time.Duration)        { t.SetSeen(host, left, ttl) }
 func (t treeFeed) Live(host string, l *agent.Live)                  { t.SetLive(host, l) }
 func (t treeFeed) Coarse(host string, c *agent.Coarse)              { t.SetCoarse(host, c) }
 func (t treeFeed) Synced(revision int64)                            { t.SetRevision(revision) }

@@ -14,7 +14,8 @@ import (
 // maxHostIDBytes is the longest host id: what a DNS name may be.
 const maxHostIDBytes = 253
 
-// checkHostID tells what keeps an id from being one segment of an etcd key.
+// checkHostID tells what keeps an id from being one segment of an etcd key, or makes it a
+// group's name.
 func checkHostID(id string) error {
 	switch {
 	case id == "":
@@ -22,9 +23,11 @@ func checkHostID(id string) error {
 	case len(id) > maxHostIDBytes:
 		return fmt.Errorf("is longer than %d bytes", maxHostIDBytes)
 	case strings.Contains(id, "/"):
-		return errors.New("a host id holds no /")
+		return errors.New("holds a /")
+	case strings.HasPrefix(id, "@"):
+		return errors.New("begins with @, which stands before the name of a group")
 	case strings.ContainsFunc(id, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == unicode.ReplacementChar }):
-		return errors.New("a host id holds no white space and no control characters")
+		return errors.New("holds white space or a control character")
 	}
 	return nil
 }

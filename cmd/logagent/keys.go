@@ -36,6 +36,8 @@ func keys() []key {
 		{name: "etcd_ca", read: text(func(s *settings) *string { return &s.etcdPEM.ca })},
 		{name: "etcd_cert", read: text(func(s *settings) *string { return &s.etcdPEM.cert })},
 		{name: "etcd_key", read: text(func(s *settings) *string { return &s.etcdPEM.key })},
+		{name: "history_keep", read: whole(func(s *settings) *int { return &s.HistoryKeep }, 1, 10_000)},
+		{name: "history_days", read: whole(func(s *settings) *int { return &s.HistoryDays }, 1, 36_500)},
 
 		{name: "kafka_addr", read: addresses(func(s *settings) *[]string { return &s.KafkaAddrs }, 9092, false)},
 		{name: "thread_num", read: whole(func(s *settings) *int { return &s.ThreadNum }, 1, 64)},
@@ -51,6 +53,7 @@ func keys() []key {
 		{name: "kafka_sasl_password_file", read: text(func(s *settings) *string { return &s.passwordFiles[1] })},
 
 		{name: "host", read: one(readHost)},
+		{name: "groups", read: readGroups},
 		{name: "state_dir", read: filled(func(s *settings) *string { return &s.StateDir })},
 		{name: "allow_paths", read: readAllowPaths},
 		{name: "poll_interval", read: duration(func(s *settings) *time.Duration { return &s.PollInterval }, 10*time.Millisecond, time.Minute)},
@@ -176,20 +179,28 @@ var sizeForm = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)$`)
 
 // size takes bytes, or a number with one of kB MB GB (thousands) and KiB MiB GiB (1024s).
 func size(field func(*settings) *int64, least, most int64) func(*settings, iniValue) error {
-	units := map[string]float64{"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 	return some(func(s *settings, value string) error {
-		parts := sizeForm.FindStringSubmatch(value)
-		if parts == nil || units[strings.ToLower(parts[2])] == 0 {
-			return errors.New("is not a size; write bytes, or a number with kB, MB, KiB or MiB, like 64 MiB")
+		n, err := parseSize(value, least, most)
+		if err != nil {
+			return err
 		}
-		number, err := strconv.ParseFloat(parts[1], 64)
-		bytes := number * units[strings.ToLower(parts[2])]
-		if err != nil || bytes < float64(least) || bytes > float64(most) {
-			return fmt.Errorf("must be from %d to %d bytes", least, most)
-		}
-		*field(s) = int64(bytes)
+		*field(s) = n
 		return nil
 	})
+}
+
+func parseSize(value string, least, most int64) (int64, error) {
+	units := map[string]float64{"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+	parts := sizeForm.FindStringSubmatch(value)
+	if parts == nil || units[strings.ToLower(parts[2])] == 0 {
+		return 0, errors.New("is not a size; write bytes, or a number with kB, MB, KiB or MiB, like 64 MiB")
+	}
+	number, err := strconv.ParseFloat(parts[1], 64)
+	bytes := number * units[strings.ToLower(parts[2])]
+	if err != nil || bytes < float64(least) || bytes > float64(most) {
+		return 0, fmt.Errorf("must be from %d to %d bytes", least, most)
+	}
+	return int64(bytes), nil
 }
 
 // whole takes a whole number in a range.
@@ -270,6 +281,35 @@ func readHost(s *settings, value string) error {
 		}
 	}
 	s.Host = value
+	return nil
+}
+
+// maxGroups bounds the groups of a host: each is a key that it follows.
+const maxGroups = 32
+
+func readGroups(s *settings, v iniValue) error {
+	list, err := v.list()
+	if err != nil {
+		return err
+	}
+	for i, g := range list {
+		if bare := strings.TrimPrefix(g, "@"); bare != g {
+			return fmt.Errorf("%s: a group stands here without its @: %s", shorten(g), bare)
+		}
+		if strings.Contains(g, ",") {
+			return fmt.Errorf("%s holds a comma: quotes keep it from separating", shorten(g))
+		}
+		if err := checkHostID(g); err != nil {
+			return fmt.Errorf("%s is no group: its name %w; an example: web, fra", shorten(g), err)
+		}
+		if slices.Contains(list[:i], g) {
+			return fmt.Errorf("%s stands twice: name each group once", shorten(g))
+		}
+	}
+	if len(list) > maxGroups {
+		return fmt.Errorf("%d groups are too many; a host belongs to %d at most", len(list), maxGroups)
+	}
+	s.Groups = list
 	return nil
 }
 

@@ -26,6 +26,7 @@ import (
 // connection to etcd ends.
 type node struct {
 	hosts    []string // ids whose documents are followed, the host's own first
+	groups   []string // whose documents are followed after those
 	stateDir string
 	log      *slog.Logger
 
@@ -45,7 +46,7 @@ const lastWords = 2 * time.Second
 // newNode checks and makes the parts and takes the state folder; nothing runs yet, and
 // neither etcd nor Kafka has to be there. ids are those of hostKeys.
 func newNode(s *settings, ids []string, log *slog.Logger) (*node, error) {
-	n := &node{hosts: ids, stateDir: s.StateDir, log: log, toTopic: make(chan struct{}, 1), toEtcd: make(chan struct{}, 1)}
+	n := &node{hosts: ids, groups: s.Groups, stateDir: s.StateDir, log: log, toTopic: make(chan struct{}, 1), toEtcd: make(chan struct{}, 1)}
 	host := ids[0]
 	var err error
 	if n.etcd, err = etcdcfg.New(s.etcdOptions(log)); err != nil {
@@ -127,13 +128,15 @@ func (n *node) run(ctx context.Context) error {
 		})
 	}
 	host := n.hosts[0]
+	live := n.agent.Live()
+	live.Groups = n.groups
 	start(sink, "kafka", n.producer.Run)
 	start(words, "changes", n.tellChanges)
 	start(words, "socket", n.serveSocket)
 	start(words, "status topic", n.status.Run)
 	start(words, "etcd status", func(ctx context.Context) error {
 		return n.etcd.Report(ctx, etcdcfg.ReportOptions{
-			Live: n.agent.Live(), Status: n.agent.Brief, Changed: n.toEtcd,
+			Live: live, Status: n.agent.Brief, Changed: n.toEtcd,
 			Problem: func(text string) { n.agent.SetProblem("second agent", text) },
 		})
 	})
@@ -143,8 +146,9 @@ func (n *node) run(ctx context.Context) error {
 	start(orders, "etcd questions", func(ctx context.Context) error {
 		return n.etcd.ServeQuestions(ctx, host, n.agent.Answer)
 	})
+	start(orders, "etcd seeks", func(ctx context.Context) error { return n.etcd.ServeSeeks(ctx, host, n.agent.Seek) })
 	start(orders, "etcd documents", func(ctx context.Context) error {
-		return n.etcd.Follow(ctx, etcdcfg.FollowOptions{Hosts: n.hosts, CacheDir: n.stateDir, Apply: n.agent.Apply})
+		return n.etcd.Follow(ctx, etcdcfg.FollowOptions{Hosts: n.hosts, Groups: n.groups, CacheDir: n.stateDir, Apply: n.agent.Apply})
 	})
 
 	err := n.agent.Run(life) // drains at the end

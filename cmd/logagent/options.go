@@ -15,6 +15,7 @@ func (s *settings) etcdOptions(log *slog.Logger) etcdcfg.Options {
 	return etcdcfg.Options{
 		Addrs: s.EtcdAddrs, Timeout: s.EtcdTimeout, Pattern: s.EtcdWatchKey, Log: log,
 		TLS: s.EtcdTLS, User: s.EtcdUser, Password: string(s.EtcdPassword),
+		History: etcdcfg.Limits{Keep: s.HistoryKeep, MaxAge: time.Duration(s.HistoryDays) * 24 * time.Hour},
 	}
 }
 

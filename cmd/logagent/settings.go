@@ -37,6 +37,8 @@ type settings struct {
 	EtcdUser     string
 	EtcdPassword secret
 	EtcdTLS      *tls.Config // nil: none
+	HistoryKeep  int         // changes of each document that are kept
+	HistoryDays  int         // for how long at most
 
 	KafkaAddrs        []string
 	ThreadNum         int // sender connections per broker
@@ -47,7 +49,8 @@ type settings struct {
 	KafkaPassword     secret
 	Headers           []string
 	StatusTopic       string
-	Host              string // "" the host name and the local addresses
+	Host              string   // "" the host name and the local addresses
+	Groups            []string // whose documents are followed too, in order of precedence
 	StateDir          string
 	PollInterval      time.Duration
 	RotateWait        time.Duration
@@ -77,6 +80,8 @@ func defaultSettings() settings {
 		EtcdAddrs:        []string{"127.0.0.1:2379"},
 		EtcdTimeout:      5 * time.Second,
 		EtcdWatchKey:     "/logagent/%s/logconfig",
+		HistoryKeep:      50,
+		HistoryDays:      180,
 		KafkaAddrs:       []string{"127.0.0.1:9092"},
 		ThreadNum:        4,
 		KafkaCompression: "none",

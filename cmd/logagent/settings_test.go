@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -94,6 +95,8 @@ func TestGoodValues(t *testing.T) {
 		"kafka_compression = ZSTD":  func(s *settings) bool { return s.KafkaCompression == "zstd" },
 		"level = WARN":              func(s *settings) bool { return s.Level == slog.LevelWarn },
 		"host = web-1.fra":          func(s *settings) bool { return s.Host == "web-1.fra" },
+		"groups = web, fra-1":       func(s *settings) bool { return slices.Equal(s.Groups, []string{"web", "fra-1"}) },
+		"groups =":                  func(s *settings) bool { return s.Groups == nil },
 		"allow_paths = /a/{b,c}/**": func(s *settings) bool { return slices.Equal(s.AllowPaths, []string{"/a/{b,c}/**"}) },
 		"kafka_tls_ca = system":     func(s *settings) bool { return s.KafkaTLS != nil && s.EtcdTLS == nil },
 		"etcd_watch_key = /x/%s/y":  func(s *settings) bool { return s.EtcdWatchKey == "/x/%s/y" },
@@ -131,6 +134,12 @@ func TestBadValueNamesFileLineAndKey(t *testing.T) {
 		"state_dir = # none":              "no value",
 		"host = a/b":                      "/",
 		"host = a b":                      "white space",
+		"host = @web":                     "@",
+		"groups = web, @fra":              "without its @: fra",
+		"groups = web, a/b":               "holds a /; an example: web, fra",
+		"groups = web, fra, web":          "stands twice",
+		"groups = 'a,b'":                  "comma",
+		"groups = " + manyGroups(33):      "33 groups are too many; a host belongs to 32",
 		"kafka_compression = brotli":      "zstd",
 		"headers = host, user":            "user",
 		"headers = host, host":            "twice",
@@ -264,4 +273,12 @@ func TestChangedKeysAreNamed(t *testing.T) {
 	if want := []string{"thread_num", "log", "level"}; !slices.Equal(got, want) {
 		t.Errorf("want %q, got %q", want, got)
 	}
+}
+
+func manyGroups(n int) string {
+	var out []string
+	for i := range n {
+		out = append(out, fmt.Sprint("g", i))
+	}
+	return strings.Join(out, ",")
 }

@@ -78,6 +78,7 @@ func fields() []field {
 		{names: []string{"service"}, kind: fieldText, text: text("service")},
 		{names: []string{"path", "file"}, kind: fieldText, text: text("path")},
 		{names: []string{"topic"}, kind: fieldText, text: text("topic")},
+		{names: []string{"group"}, kind: fieldText, text: text("group")},
 		{names: []string{"state"}, kind: fieldState, text: text("state")},
 		{names: []string{"cfg", "config"}, kind: fieldConfig, text: text("cfg")},
 		{names: []string{"cause"}, kind: fieldText, text: text("cause")},
@@ -90,6 +91,7 @@ func fields() []field {
 		{names: []string{"throttled"}, kind: fieldNumber, number: num("throttled")},
 		{names: []string{"files"}, kind: fieldNumber, number: num("files")},
 		{names: []string{"err", "errors"}, kind: fieldNumber, number: num("err")},
+		{names: []string{"drift"}, kind: fieldNumber, number: num("drift")},
 	}
 }
 
@@ -109,6 +111,9 @@ func (f *Filter) matches(s subject) bool {
 
 func (t *term) holds(s subject) bool {
 	if t.field == nil {
+		if h, ok := s.(hostSubject); ok && strings.Contains(h.h.lower, t.word) {
+			return true
+		}
 		return strings.Contains(s.words(), t.word)
 	}
 	if t.field.text != nil {
@@ -154,12 +159,13 @@ func glob(parts []string, v string) bool {
 // hostSubject and fileSubject are what the filter sees of a row.
 type hostSubject struct{ h *host }
 
+// words are those of the entries, which hosts share: the host's name is looked at apart.
 func (s hostSubject) words() string { return s.h.terms.all }
 
 func (s hostSubject) texts(name string) []string {
 	switch name {
 	case "host":
-		return []string{strings.ToLower(s.h.name)}
+		return []string{s.h.lower}
 	case "service":
 		return s.h.terms.services
 	case "path":
@@ -170,6 +176,8 @@ func (s hostSubject) texts(name string) []string {
 		return stateWords(string(s.h.row.State), s.h.row.Stale)
 	case "cfg":
 		return []string{configs()[s.h.row.Config]}
+	case "group":
+		return s.h.lowerGroups
 	}
 	return nil
 }
@@ -181,6 +189,12 @@ func (s hostSubject) figure(name string) float64 {
 	}
 	if name == "err" {
 		return float64(r.Failing)
+	}
+	if name == "drift" {
+		if r.Drifting == 0 && r.Config != ConfigRunning && r.Config != ConfigPending {
+			return math.NaN()
+		}
+		return float64(r.Drifting)
 	}
 	if !r.HasStatus || r.Stale {
 		return math.NaN()

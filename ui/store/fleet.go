@@ -146,13 +146,28 @@ func (s *Store) show(h *host, now time.Time) HostRow {
 		r.Age = max(now.Sub(h.statusAt()), 0)
 	}
 	if r.Config == ConfigPending {
-		r.PendingFor = max(now.Sub(h.docAt), 0)
+		r.PendingFor = max(now.Sub(s.pendingSince(&r)), 0)
+	}
+	if h.live == nil && !h.goneSince.IsZero() && (!r.HasStatus || r.Stale) {
+		r.Gone = max(now.Sub(h.goneSince), 0)
 	}
 	r.Problem = s.problem(h, &r, now)
 	if h.ring != nil {
 		r.Series = h.ring.series(now)
 	}
 	return r
+}
+
+// pendingSince is when the first of the revisions was wanted that do not run yet.
+func (s *Store) pendingSince(r *HostRow) (since time.Time) {
+	for i := range r.Documents {
+		d := &r.Documents[i]
+		w := s.document(d.Name)
+		if d.Config == ConfigPending && w != nil && (since.IsZero() || w.docAt.Before(since)) {
+			since = w.docAt
+		}
+	}
+	return since
 }
 
 // troubled is what "only problems" leaves: a paused host is as somebody wants it.

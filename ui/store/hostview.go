@@ -43,7 +43,11 @@ func (s *Store) Host(name string, q Query) HostView {
 	}
 	v.Known, v.Row = true, s.show(h, now)
 	if v.Row.Config == ConfigRefused {
-		v.Refusal = h.refusalError(v.Row.Desired)
+		for _, d := range v.Row.Documents {
+			if d.Config == ConfigRefused && v.Refusal == "" {
+				v.Refusal = h.refusalError(&d)
+			}
+		}
 	}
 	if h.detail != nil {
 		v.Detail, v.DetailAge = h.detail, max(now.Sub(h.detailAt), 0)

@@ -1,8 +1,8 @@
 package store
 
 import (
+	"cmp"
 	"slices"
-	"strings"
 	"time"
 
 	"logagent/agent"
@@ -30,39 +30,15 @@ func (s *Store) hidden(h *host) bool {
 	return o != "" && o != h.name
 }
 
-// wantedEntries are the entries in force for h: its own document first, then those of its
-// addresses in the order the agent lists them; the first to name a log_path wins.
-func (s *Store) wantedEntries(h *host) []Entry {
-	var out []Entry
-	seen := make(map[string]bool)
-	take := func(name string, d *agent.Document) {
-		for _, e := range d.Services {
-			if seen[e.LogPath] {
-				continue
-			}
-			seen[e.LogPath] = true
-			e.Key = d.Key
-			out = append(out, Entry{Service: e, DocHost: name, Revision: d.Revision})
-		}
-	}
-	if h.doc != nil {
-		take(h.name, h.doc)
-	}
-	for i, d := range h.documents() {
-		if i == 0 {
-			continue // the own key, taken above as etcd has it now
-		}
-		if o := s.hosts[s.keyHost[d.Key]]; o != nil && o != h && o.doc != nil {
-			take(o.name, o.doc)
-		}
-	}
-	return out
+// detailTells tells whether the detail is newer than the status key, or as new.
+func (h *host) detailTells() bool {
+	return h.detail != nil && (h.coarse == nil || h.coarse.StateID != h.detail.StateID ||
+		!newer(h.coarse.StateID, h.coarse.Boot, h.coarse.Seq, h.detail.StateID, h.detail.Boot, h.detail.Seq))
 }
 
 // documents as the agent last told of them.
 func (h *host) documents() []agent.DocumentStatus {
-	if h.detail != nil && (h.coarse == nil || h.coarse.StateID != h.detail.StateID ||
-		!newer(h.coarse.StateID, h.coarse.Boot, h.coarse.Seq, h.detail.StateID, h.detail.Boot, h.detail.Seq)) {
+	if h.detailTells() {
 		return h.detail.Documents
 	}
 	if h.coarse != nil {
@@ -78,13 +54,18 @@ func (s *Store) refresh(h *host, now time.Time) {
 	if !h.dirty && stale == h.row.Stale {
 		return
 	}
+	fresh := h.stirred || h.retold || stale != h.row.Stale // what drift depends on
+	before := h.list
 	if h.stirred {
-		h.entries = s.wantedEntries(h)
-		h.terms.fill(h)
+		h.list = s.listOf(h)
+		h.terms = h.list.terms
+		if h.doc == nil && len(h.list.entries) == 0 {
+			h.terms = h.unwritten()
+		}
 		h.stirred = false
 	}
-	h.dirty = false
-	r := HostRow{Host: h.name, Live: h.live, Entries: h.entries,
+	h.dirty, h.retold = false, false
+	r := HostRow{Host: h.name, Live: h.live,
 		HasStatus: h.best != sourceNone, Heard: h.heard, Stale: stale}
 	switch h.best {
 	case sourceSummary:
@@ -103,7 +84,33 @@ func (s *Store) refresh(h *host, now time.Time) {
 	if r.BehindFor < time.Second && r.State == agent.StateOK {
 		r.Drain = Drain{} // what is on its way to the broker is no lag worth a forecast
 	}
-	s.configOf(h, &r)
+	// An agent that only its status key tells of is believed while it has its live key.
+	known := !stale && (h.best != sourceNone || h.coarse != nil && h.live != nil)
+	docs := s.states(h, known)
+	r.Documents = h.row.Documents
+	if !slices.Equal(docs, r.Documents) {
+		r.Documents, fresh = slices.Clone(docs), true
+	}
+	r.Config, r.Desired, r.Running = configOf(docs), docs[0].Desired, docs[0].Running
+	for _, d := range docs {
+		r.Refused = cmp.Or(r.Refused, d.Refused)
+	}
+	if r.Config == ConfigRunning && h.doc == nil && !known {
+		r.Config = ConfigUnknown
+	}
+	if fresh || known != h.known {
+		drift, unwanted := s.drift(h, h.list, docs, known)
+		h.entries, h.known = h.list.with(drift, h.entries, before == h.list), known
+		r.Unwanted, r.Drifting = unwanted, len(unwanted)
+		for _, d := range drift {
+			if d > DriftNone {
+				r.Drifting++
+			}
+		}
+	} else {
+		r.Unwanted, r.Drifting = h.row.Unwanted, h.row.Drifting
+	}
+	r.Entries, r.Groups = h.entries, h.groupNames
 	r.State = h.state(&r)
 	h.row = r
 }
@@ -150,34 +157,6 @@ func (r *HostRow) fromDetail(d *agent.Status, sl *slope) {
 			r.Failing++
 			r.State = agent.StateFailing
 		}
-	}
-}
-
-// configOf compares the wanted with the running revision: equal or not, never more.
-func (s *Store) configOf(h *host, r *HostRow) {
-	own := h.running[""]
-	r.Running = own.revision
-	if h.doc == nil {
-		if !s.synced || h.best == sourceNone && h.coarse == nil {
-			return
-		}
-		if own.revision == 0 {
-			r.Config = ConfigRunning
-		} else {
-			r.Config = ConfigPending
-		}
-		return
-	}
-	r.Desired = wanted(h.doc)
-	switch {
-	case h.doc.Refused != nil, h.refusedRevision() == r.Desired && r.Desired != 0:
-		r.Config = ConfigRefused
-	case h.best == sourceNone && h.coarse == nil, r.Stale:
-		r.Config = ConfigUnknown
-	case own.revision == r.Desired:
-		r.Config = ConfigRunning
-	default:
-		r.Config = ConfigPending
 	}
 }
 
@@ -233,34 +212,6 @@ func (h *host) coarseEntries() []agent.CoarseEntry {
 
 // names is what filter words and text fields look in, in lower case.
 type names struct {
-	all                    string // host, services, paths and topics, one a line
+	all                    string // services, paths and topics, one a line
 	services, paths, topic []string
-}
-
-func (n *names) fill(h *host) {
-	*n = names{}
-	add := func(service, path, topic string) {
-		n.services = append(n.services, strings.ToLower(service))
-		n.paths = append(n.paths, strings.ToLower(path))
-		n.topic = append(n.topic, strings.ToLower(topic))
-	}
-	for i := range h.entries {
-		e := &h.entries[i].Service
-		add(e.Service, e.LogPath, e.Topic)
-	}
-	if h.doc == nil {
-		if h.detail != nil {
-			for i := range h.detail.Services {
-				e := &h.detail.Services[i]
-				add(e.Service.Service, e.LogPath, e.Topic)
-			}
-		} else {
-			for _, e := range h.coarseEntries() {
-				add(e.Service, e.LogPath, "")
-			}
-		}
-	}
-	parts := append([]string{strings.ToLower(h.name)}, n.services...)
-	parts = append(append(parts, n.paths...), n.topic...)
-	n.all = strings.Join(parts, "\n")
 }

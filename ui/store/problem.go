@@ -18,13 +18,17 @@ const skewShown = 2 * time.Second
 func (s *Store) problem(h *host, r *HostRow, now time.Time) string {
 	var out []string
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
-	if r.Config == ConfigRefused {
-		say("config rev %d refused: %s", r.Desired, h.refusalError(r.Desired))
+	for i := range r.Documents {
+		if d := &r.Documents[i]; d.Config == ConfigRefused {
+			say("config %srefused: %s", h.revision(d), h.refusalError(d))
+		}
 	}
 	switch {
 	case !r.HasStatus && h.live == nil && h.coarse == nil:
 		say("no agent has reported for this host")
 		return strings.Join(out, "; ")
+	case !r.HasStatus && h.live == nil && r.Gone > 0:
+		say("no agent has run here for at least %s", Ago(r.Gone))
 	case !r.HasStatus && h.live == nil:
 		say("no agent runs here; it once did")
 	case !r.HasStatus:
@@ -35,7 +39,11 @@ func (s *Store) problem(h *host, r *HostRow, now time.Time) string {
 		say("no status for %s", Ago(r.Age))
 	}
 	if r.Config == ConfigPending && r.PendingFor >= patience {
-		say("has not applied rev %d for %s", r.Desired, Ago(r.PendingFor))
+		for i := range r.Documents {
+			if d := &r.Documents[i]; d.Config == ConfigPending {
+				say("has not applied %sfor %s", h.revision(d), Ago(r.PendingFor))
+			}
+		}
 	}
 	if !r.Stale {
 		h.sayTroubles(say)
@@ -100,15 +108,18 @@ func (h *host) sayTroubles(say func(string, ...any)) {
 	}
 }
 
-// refusalError is why the revision was refused, by the agent or as the console reads it.
-func (h *host) refusalError(rev int64) string {
-	for _, d := range h.documents() {
-		if d.Refused != nil && d.Refused.Revision == rev {
-			return d.Refused.Error
-		}
+// revision names a wanted revision, and whose document it is where that is not h's own.
+func (h *host) revision(d *DocState) string {
+	if d.Name == h.name {
+		return fmt.Sprintf("rev %d ", d.Desired)
 	}
-	if h.doc != nil && h.doc.Refused != nil {
-		return h.doc.Refused.Error
+	return fmt.Sprintf("rev %d of %s ", d.Desired, d.Name)
+}
+
+// refusalError is why the wanted revision was refused, by the agent or as the console reads it.
+func (h *host) refusalError(d *DocState) string {
+	if d.Refused == d.Desired && d.Error != "" {
+		return d.Error
 	}
 	return "the reason has not arrived yet"
 }

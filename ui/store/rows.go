@@ -33,11 +33,40 @@ type Drain struct {
 	After time.Duration
 }
 
+// Drift is whether a wanted entry runs as it is wanted. For a host that is silent, and of an
+// agent that does not tell what it runs, it is not known: never fine for want of news.
+type Drift int
+
+const (
+	DriftUnknown Drift = iota
+	DriftNone          // runs as wanted
+	DriftPending       // runs as it was before, or not yet
+	DriftRefused       // its document's newest revision was refused: what ran before runs on
+	DriftMissing       // its document is in force, the agent does not list it
+	driftKinds
+)
+
+// String is the word for it: unknown, none, pending, refused, missing.
+func (d Drift) String() string {
+	return [...]string{"unknown", "none", "pending", "refused", "missing"}[d]
+}
+
 // Entry is one wanted entry and where it is written.
 type Entry struct {
 	Service  agent.Service
-	DocHost  string // the host segment of the key that holds it: the host id or one of its addresses
+	DocHost  string // what holds it: the host id, one of its addresses, or "@web" for the group web
 	Revision int64  // ModRevision of that key as last seen
+	Drift    Drift  // of this entry on this host
+}
+
+// DocState is how far one document has come on one host.
+type DocState struct {
+	Name             string // the host, one of its addresses, or @group
+	Key              string // "" where it was never seen in etcd
+	Desired, Running int64  // revisions; compared for equality only; 0: none
+	Refused          int64  // the last one refused; 0: none
+	Error            string // why
+	Config           Config
 }
 
 // HostRow is one host as Fleet shows it.
@@ -61,12 +90,19 @@ type HostRow struct {
 	Limit                  int64 // sum of the limits; 0: an entry has none
 	Throttle               int   // percent of the last seconds, of the worst entry
 
-	Config           Config
-	Desired, Running int64         // revisions; compared for equality only
+	Config           Config        // over all its documents
+	Desired, Running int64         // revisions of the host's own document; compared for equality only
+	Refused          int64         // the last revision refused, of its own document or else of another it follows; 0: none
 	PendingFor       time.Duration // how long Config is ConfigPending; set in a View
 
+	Groups    []string            // it belongs to, in order, as in the INI; shared, never written
+	Documents []DocState          // it follows, its own first; shared, never written
+	Drifting  int                 // wanted entries that do not run as wanted, and Unwanted
+	Unwanted  []agent.CoarseEntry // run and stand in no document; shared, never written
+	Gone      time.Duration       // at least so long without an agent; 0: has one, never had, or not known; set in a View
+
 	Problem string  // what is wrong, in words; "" when nothing is
-	Entries []Entry // what is wanted, in the document's order; shared, never written
+	Entries []Entry // what is wanted, the own document's first, each in its order; shared, never written
 	Series  Series  // set in a View
 }
 

@@ -1,7 +1,7 @@
 package store
 
 import (
-	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,25 +15,36 @@ type Options struct {
 	// StaleAfter is how long a host may be silent before its numbers are shown as stale;
 	// 0 means 10s (five summaries).
 	StaleAfter time.Duration
+	// NameOf gives the name of the document that stands under a key of etcd, a host's or
+	// @group; nil: only keys of documents that were seen are known.
+	NameOf func(key string) (name string, ok bool)
 }
 
 // Store is safe for any number of goroutines. Feeding takes microseconds; the lock is
 // held for the milliseconds of a View at most, and never during I/O.
 type Store struct {
+	opts  Options
 	now   func() time.Time
 	stale time.Duration
 
 	mu       sync.Mutex // guards what follows
 	hosts    map[string]*host
-	byName   []*host           // the same in the order of names; nil: to be made again
-	keyHost  map[string]string // document key → host segment it stands under
-	servedBy map[string]string // document key → another host that follows it too (an address's key)
+	byName   []*host               // the same in the order of names; nil: to be made again
+	groups   map[string]*group     // by name, with the @
+	keyName  map[string]string     // document key → host segment it stands under, or @group
+	lists    map[string]*entryList // of the hosts that have entries of groups alone, by the groups
+	servedBy map[string]string     // document key → another host that follows it too (an address's key)
 	etcd     link
 	kafka    link
 	revision int64
 	synced   bool
 	doubt    bool // DoubtUnheard was called
 	fleet    fleetSeries
+
+	// Of one refresh at a time.
+	follows []follows
+	scratch []DocState
+	drifts  []Drift
 }
 
 type link struct {
@@ -50,20 +61,24 @@ func New(o Options) *Store {
 		o.StaleAfter = 10 * time.Second
 	}
 	return &Store{
-		now: o.Now, stale: o.StaleAfter,
-		hosts: make(map[string]*host), keyHost: make(map[string]string), servedBy: make(map[string]string),
+		opts: o, now: o.Now, stale: o.StaleAfter,
+		hosts: make(map[string]*host), servedBy: make(map[string]string), groups: make(map[string]*group),
+		keyName: make(map[string]string), lists: make(map[string]*entryList),
 	}
 }
 
 // host is everything known about one host, apart as it came.
 type host struct {
-	name string
+	written // its own document
 
-	doc     *agent.Document // nil: none seen
-	docAt   time.Time       // when the wanted revision changed last
-	desired []int64         // wanted revisions in the order they were learnt, newest last
-	live    *agent.Live
-	wasLive bool
+	live        *agent.Live
+	wasLive     bool
+	goneSince   time.Time // at the latest, on the store's clock; zero: not gone, or not known
+	toldKeys    []string  // of the documents it told of last
+	groups      []string  // with the @, in order
+	lowerGroups []string  // the same without, for filters
+	groupNames  []string  // as they are written
+	known       bool      // the host was heard of lately enough when its drift was told
 
 	coarse   *agent.Coarse
 	sum      *agent.Summary
@@ -79,11 +94,14 @@ type host struct {
 	files   map[string]*ring
 
 	best    source
-	entries []Entry
+	list    *entryList
+	entries []Entry // of list, with the host's drift
+	lower   string  // name, for filters
 	terms   names
 	row     HostRow
 	dirty   bool // row must be made again
-	stirred bool // entries too
+	stirred bool // the list of entries too
+	retold  bool // the agent told of its entries anew
 }
 
 // source tells which status the numbers of a host come from.
@@ -104,15 +122,12 @@ type revisionAt struct {
 func (s *Store) host(name string) *host {
 	h := s.hosts[name]
 	if h == nil {
-		h = &host{name: name, dirty: true, stirred: true}
+		h = &host{written: written{name: name}, lower: strings.ToLower(name), dirty: true, stirred: true}
 		s.hosts[name] = h
 		s.byName = nil
 	}
 	return h
 }
-
-// maxDesired bounds how many wanted revisions of one host are remembered.
-const maxDesired = 32
 
 // SetDocument takes the document of a host as etcd holds it now. Revision 0 with no
 // entries means that the key is gone.
@@ -120,13 +135,9 @@ func (s *Store) SetDocument(name string, d agent.Document) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := s.host(name)
-	if h.doc == nil || wanted(h.doc) != wanted(&d) {
-		h.docAt = s.now()
-		h.learn(wanted(&d))
-	}
-	h.doc = &d
+	h.take(&d, s.now())
 	if d.Key != "" {
-		s.keyHost[d.Key] = name
+		s.keyName[d.Key] = name
 	}
 	s.touchEntries(h)
 	if d.Revision == 0 && d.Refused == nil {
@@ -136,30 +147,11 @@ func (s *Store) SetDocument(name string, d agent.Document) {
 
 // forget drops a host of which nothing is left to show.
 func (s *Store) forget(h *host) {
-	gone := h.doc == nil || h.doc.Revision == 0 && h.doc.Refused == nil
-	if gone && h.live == nil && h.coarse == nil && h.sum == nil && h.detail == nil {
+	if h.gone() && h.live == nil && h.coarse == nil && h.sum == nil && h.detail == nil {
+		s.leave(h)
 		delete(s.hosts, h.name)
 		s.byName = nil
 	}
-}
-
-// learn makes rev the newest wanted revision; one seen before (a restored etcd) moves up.
-func (h *host) learn(rev int64) {
-	if i := slices.Index(h.desired, rev); i >= 0 {
-		h.desired = slices.Delete(h.desired, i, i+1)
-	}
-	if len(h.desired) == maxDesired {
-		h.desired = slices.Delete(h.desired, 0, 1)
-	}
-	h.desired = append(h.desired, rev)
-}
-
-// wanted is the revision a host should take or refuse.
-func wanted(d *agent.Document) int64 {
-	if d.Refused != nil {
-		return d.Refused.Revision
-	}
-	return d.Revision
 }
 
 // SetLive takes a host's live key; nil says that it is gone.
@@ -167,8 +159,34 @@ func (s *Store) SetLive(name string, l *agent.Live) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := s.host(name)
+	switch {
+	case l != nil:
+		h.goneSince = time.Time{}
+	case h.live != nil:
+		h.goneSince = s.now()
+	}
 	h.live, h.wasLive, h.dirty = l, h.wasLive || l != nil, true
+	s.join(h)
 	s.forget(h)
+}
+
+// renewal is how long before its end an agent may have renewed the key that outlives it.
+const renewal = 2 * time.Hour
+
+// SetSeen takes what is left of the key that outlives an agent, of the ttl it has after each
+// renewal, for a host without a live key. What is known better, from having seen the live key
+// go, stays.
+func (s *Store) SetSeen(name string, left, ttl time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.hosts[name]
+	if h == nil || h.live != nil {
+		return
+	}
+	gone := ttl - left - renewal
+	if since := s.now().Add(-gone); gone > 0 && (h.goneSince.IsZero() || since.Before(h.goneSince)) {
+		h.goneSince = since
+	}
 }
 
 // SetCoarse takes a host's status key; nil says that it is gone.
@@ -179,8 +197,9 @@ func (s *Store) SetCoarse(name string, c *agent.Coarse) {
 	if c != nil && h.coarse != nil && !newer(c.StateID, c.Boot, c.Seq, h.coarse.StateID, h.coarse.Boot, h.coarse.Seq) {
 		return
 	}
-	h.coarse, h.dirty = c, true
+	h.coarse, h.dirty, h.retold = c, true, true
 	h.stirred = h.stirred || h.doc == nil
+	s.join(h)
 	if c == nil {
 		s.forget(h)
 		return
@@ -267,27 +286,34 @@ func (s *Store) SetDetail(st agent.Status, age time.Duration) {
 		h.best = sourceDetail
 		h.hear(st.At, at, age)
 	}
-	h.detail, h.detailAt, h.dirty = &st, at, true
+	h.detail, h.detailAt, h.dirty, h.retold = &st, at, true, true
 	h.stirred = h.stirred || h.doc == nil
+	s.join(h)
 	s.took(h, st.Documents, st.StateID, st.Boot, st.Seq)
 }
 
 // took notes the running revisions of a coarse status or detail, and whose keys they are.
 func (s *Store) took(h *host, docs []agent.DocumentStatus, state string, boot, seq uint64) {
 	now := s.now()
-	latest := true
-	for _, o := range h.stamps() {
-		latest = latest && (o.state != state || !newer(o.state, o.boot, o.seq, state, boot, seq))
+	older := func(oState string, oBoot, oSeq uint64) bool {
+		return oState == state && newer(oState, oBoot, oSeq, state, boot, seq)
 	}
-	if !latest {
+	if h.coarse != nil && older(h.coarse.StateID, h.coarse.Boot, h.coarse.Seq) ||
+		h.detail != nil && older(h.detail.StateID, h.detail.Boot, h.detail.Seq) {
 		return
 	}
+	// A summary tells of the own key alone: one that is newer says nothing of the rest.
+	summed := h.sum != nil && older(h.sum.StateID, h.sum.Boot, h.sum.Seq)
 	for i, d := range docs {
 		if i == 0 {
-			h.runs("", d.Running, now)
+			if !summed {
+				h.runs("", d.Running, now)
+				h.runs(d.Key, d.Running, now)
+			}
+			continue
 		}
 		h.runs(d.Key, d.Running, now)
-		if i > 0 && s.servedBy[d.Key] != h.name {
+		if s.servedBy[d.Key] != h.name && !strings.HasPrefix(s.nameOf(d.Key), "@") {
 			s.servedBy[d.Key] = h.name
 			s.touchEntries(h)
 		}
@@ -301,26 +327,6 @@ func (h *host) runs(key string, rev int64, at time.Time) {
 	if r, ok := h.running[key]; !ok || r.revision != rev {
 		h.running[key] = revisionAt{rev, at}
 	}
-}
-
-type stamp struct {
-	state     string
-	boot, seq uint64
-}
-
-// stamps of everything that tells a running revision.
-func (h *host) stamps() []stamp {
-	var out []stamp
-	if h.sum != nil {
-		out = append(out, stamp{h.sum.StateID, h.sum.Boot, h.sum.Seq})
-	}
-	if h.detail != nil {
-		out = append(out, stamp{h.detail.StateID, h.detail.Boot, h.detail.Seq})
-	}
-	if h.coarse != nil {
-		out = append(out, stamp{h.coarse.StateID, h.coarse.Boot, h.coarse.Seq})
-	}
-	return out
 }
 
 // newer is agent.Status.Newer for the short forms: a later boot or sequence of the same
