@@ -95,12 +95,18 @@ func (a *app) update(msg tea.Msg) tea.Cmd {
 		if !a.clock.Before(a.notice.until) {
 			a.notice = notice{}
 		}
-		return tea.Batch(a.rates.update(m), a.top().Update(m), a.after(a.pace(), tickMsg{}))
+		cmd := tea.Batch(a.rates.update(m), a.top().Update(m), a.after(a.pace(), tickMsg{}))
+		if a.small() {
+			return cmd
+		}
+		return tea.Batch(cmd, a.showConflict())
 	case panickedMsg:
 		return a.end(m.err)
 	case copiedMsg:
 		a.copying = ""
 		return nil
+	case rolledBackMsg:
+		a.rolledBack(m) // its page may be gone
 	case savedScreenMsg:
 		if m.err != nil {
 			a.say(bad, " screen not saved: %s", termsafe.Line(m.err.Error()))
@@ -136,6 +142,7 @@ func (a *app) typed(k tea.KeyMsg) tea.Cmd {
 }
 
 func (a *app) key(k tea.KeyMsg) tea.Cmd {
+	a.keyAt = a.now()
 	if k.Type == tea.KeyCtrlC {
 		if q, asked := a.dialog.(*question); asked && q.quit {
 			return tea.Quit
@@ -199,6 +206,13 @@ func (a *app) act(do action) tea.Cmd {
 		if a.putsBack() {
 			return a.rates.putBack()
 		}
+	case actConflict:
+		u := a.rates.conflict()
+		if u == nil {
+			a.say(text, " nobody else changed what you change")
+			return nil
+		}
+		return a.openDialog(&conflictDialog{tune: u})
 	case actRateUp, actRateDown, actRateUpper, actRateLower, actRateType:
 		a.frozen = time.Time{} // the effect is to be seen
 	}
@@ -209,8 +223,12 @@ func (a *app) act(do action) tea.Cmd {
 func (a *app) quit() tea.Cmd {
 	why := ""
 	switch {
+	case a.rates.conflict() != nil:
+		why = "A rate is not written: somebody else changed its entry. Quit all the same?"
 	case a.rates.unwritten():
 		why = "A rate is not written yet. Quit all the same?"
+	case a.rollingBack > 0:
+		why = "A rollback is not written yet. Quit all the same?"
 	case a.opts.AgentInside:
 		why = "The agent of this host runs inside this console and stops with it. Quit?"
 	default:

@@ -24,10 +24,24 @@ type question struct {
 	text string
 	yes  func() tea.Cmd
 	quit bool // the question of q: a second ctrl-c is a yes
+
+	title string   // of a difference that is shown above; "" for none
+	lines []string // of it, clean
 }
 
-func (q *question) scope() scope           { return inQuestion }
-func (q *question) box(*env, int) []string { return nil }
+func (q *question) scope() scope { return inQuestion }
+
+// questionRows bounds the difference shown at once.
+const questionRows = 9
+
+func (q *question) box(e *env, width int) []string {
+	if q.title == "" {
+		return nil
+	}
+	rows := min(len(q.lines), questionRows, max(e.size.height-8, 1))
+	return append([]string{rule(e.theme, q.title, width)}, diffBox(e.theme, q.lines, "", rows, width)...)
+}
+
 func (q *question) message(e *env, w int) string {
 	l := e.theme.line().put(text, " ").put(prompt, termsafe.Head(q.text, max(w-16, 0)))
 	l.put(text, "  ").put(key, e.keys.first(actYes)).put(text, "/").put(strong, "N")
@@ -46,7 +60,8 @@ func (q *question) update(e *env, k tea.KeyMsg) (bool, tea.Cmd) {
 
 // chooser lets one row of a short list be chosen.
 type chooser struct {
-	title  string
+	title  string   // clean
+	ask    string   // "" means which one
 	items  []string // clean
 	cursor int
 	chosen func(i int) tea.Cmd
@@ -92,7 +107,11 @@ func (c *chooser) box(e *env, width int) []string {
 }
 
 func (c *chooser) message(e *env, w int) string {
-	return e.theme.spread(w, []piece{{prompt, " which one?"}},
+	ask := c.ask
+	if ask == "" {
+		ask = "which one?"
+	}
+	return e.theme.spread(w, []piece{{prompt, " " + ask}},
 		[]piece{{dim, fmt.Sprintf("%d of %d ", c.cursor+1, len(c.items))}})
 }
 

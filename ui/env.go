@@ -25,6 +25,9 @@ type env struct {
 	dialog dialog // nil: none
 	size   resizedMsg
 	clock  time.Time // of the last tick
+	keyAt  time.Time // of the last key
+
+	rollingBack int // writes of rollbacks under way
 
 	wide    bool
 	mouse   bool
@@ -63,6 +66,15 @@ func (e *env) pop() tea.Cmd {
 	return tea.Batch(gone.Update(leftMsg{}), e.top().Update(e.body()))
 }
 
+// home goes back to the first page.
+func (e *env) home() tea.Cmd {
+	var cmds []tea.Cmd
+	for len(e.pages) > 1 {
+		cmds = append(cmds, e.pop())
+	}
+	return tea.Batch(cmds...)
+}
+
 // body is the room between the top line and the two bottom lines.
 func (e *env) body() resizedMsg {
 	h := e.size.height - 3
@@ -72,9 +84,11 @@ func (e *env) body() resizedMsg {
 	return resizedMsg{e.size.width, max(h, 0)}
 }
 
-// standing says that rows must not move: a dialog is open or a rate is being tuned.
+// standing says that rows must not move: a dialog is open or a rate is being tuned. The
+// question about a conflict came by itself and is not about a row.
 func (e *env) standing() bool {
-	return e.dialog != nil || e.rates.tuning() || !e.frozen.IsZero()
+	_, conflict := e.dialog.(*conflictDialog)
+	return e.dialog != nil && !conflict || e.rates.tuning() || !e.frozen.IsZero()
 }
 
 // putsBack tells whether going back means the rate that is being tuned: on the page where

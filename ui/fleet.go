@@ -13,12 +13,27 @@ import (
 // fleetPage is a row per host, problems on top.
 type fleetPage struct {
 	list
-	view store.FleetView
+	view  store.FleetView
+	sizes map[string]int // hosts of the groups on the screen
+}
+
+// fleetPull is what a pull of Fleet brings.
+type fleetPull struct {
+	store.FleetView
+	sizes map[string]int
+}
+
+func pullFleet(st *store.Store, q store.Query) fleetPull {
+	p := fleetPull{st.Fleet(q), make(map[string]int)}
+	for i := range p.Rows {
+		groupSizes(st, p.sizes, &p.Rows[i])
+	}
+	return p
 }
 
 func newFleet(e *env) *fleetPage {
 	p := &fleetPage{}
-	p.list = list{env: e, visible: 1, index: 0, fetch: func(q store.Query) any { return e.store.Fleet(q) }, sorts: []sortChoice{
+	p.list = list{env: e, visible: 1, index: 0, fetch: func(q store.Query) any { return pullFleet(e.store, q) }, sorts: []sortChoice{
 		{store.SortWorst, "state, the worst first"}, {store.SortLag, "lag"}, {store.SortBehind, "time behind"},
 		{store.SortDrain, "time to drain"}, {store.SortIn, "lines in"}, {store.SortOut, "lines out"},
 		{store.SortThrottle, "share throttled"}, {store.SortErrors, "files failing"}, {store.SortConfig, "config not in force"},
@@ -42,7 +57,8 @@ func (p *fleetPage) Update(msg tea.Msg) tea.Cmd {
 	case pulledMsg:
 		wanted, again := p.answered(m)
 		if wanted {
-			p.view = m.view.(store.FleetView)
+			v := m.view.(fleetPull)
+			p.view, p.sizes = v.FleetView, v.sizes
 			p.take(p.view.Window, len(p.view.Rows))
 		}
 		if again {
@@ -81,7 +97,9 @@ func (p *fleetPage) do(a action) tea.Cmd {
 	case actCopy:
 		return p.env.copy(r.Host)
 	case actRateUp, actRateDown, actRateUpper, actRateLower, actRateType:
-		return p.env.rateAction(a, r.Host, r.Entries)
+		return p.env.rateAction(a, r.Host, r.Entries, p.sizes)
+	case actHistory:
+		return p.env.historyOf(r, p.sizes, "")
 	}
 	return nil
 }
@@ -99,6 +117,11 @@ func (p *fleetPage) Keys() []hint {
 			if p.selected() < 0 {
 				return "no row"
 			}
+		case actHistory:
+			if p.selected() < 0 {
+				return "no row"
+			}
+			return p.env.noHistory()
 		case actSave:
 			return p.env.cannotSave()
 		}
@@ -111,18 +134,9 @@ func (p *fleetPage) Frame() frame {
 		age: p.view.Overview.Newest, stale: p.view.Overview.Fresh == 0 && p.view.Overview.Newest >= 0, position: p.position(),
 		filtered: p.filtered()}
 	if i := p.selected(); i >= 0 {
-		f.message = rowMessage(&p.view.Rows[i])
+		f.message = rowMessage(&p.view.Rows[i], p.env.size.width)
 	}
 	return f
-}
-
-// rowMessage says what is wrong with the selected host.
-func rowMessage(r *store.HostRow) []piece {
-	if r.Problem == "" {
-		return nil
-	}
-	mark, look := shape(r.State)
-	return []piece{{look, " " + mark + " "}, {strong, termsafe.Clean(r.Host)}, {text, " " + termsafe.Line(r.Problem)}}
 }
 
 func (p *fleetPage) View(width, height int) []string {

@@ -2,6 +2,8 @@ package ui
 
 import (
 	"fmt"
+	"strings"
+	"time"
 
 	"logagent/agent"
 	"logagent/ui/store"
@@ -114,7 +116,7 @@ func (p *fleetPage) drawHost(l *line, i, w int) {
 func (p *fleetPage) limitCell(r *store.HostRow) (role, string) {
 	if len(r.Entries) == 1 {
 		e := &r.Entries[0]
-		if v, pending := p.env.rates.pending(e.DocHost, e.Service.LogPath); pending {
+		if v, pending := p.env.rates.pending(r.Host, e); pending {
 			return half, exact(v)
 		}
 		if !r.HasStatus {
@@ -145,7 +147,7 @@ func limited(es []store.Entry) bool {
 
 func (p *fleetPage) configCell(r *store.HostRow) (role, string) {
 	for i := range r.Entries {
-		if _, pending := p.env.rates.pending(r.Entries[i].DocHost, r.Entries[i].Service.LogPath); pending {
+		if _, pending := p.env.rates.pending(r.Host, &r.Entries[i]); pending {
 			return half, "↻"
 		}
 	}
@@ -181,6 +183,8 @@ func (p *fleetPage) drawThrottle(l *line, i, w int) {
 func (p *fleetPage) drawLast(l *line, i, w int) {
 	r := &p.view.Rows[i]
 	switch {
+	case r.Gone > 0:
+		l.left(lost, goneWords(r.Gone, w), w)
 	case !r.HasStatus && r.Live == nil:
 		l.left(lost, "no agent", w)
 	case !r.HasStatus:
@@ -203,4 +207,19 @@ func drawLast10(l *line, s store.Series, w int) {
 		return
 	}
 	l.left(spark, sparkline(s.Lag, w), w)
+}
+
+// goneWords is for how long a host has no agent, in width cells.
+func goneWords(d time.Duration, width int) string {
+	exact := store.Compact(d)
+	day := exact
+	if i := strings.IndexByte(exact, 'd'); i > 0 {
+		day = exact[:i+1]
+	}
+	for _, s := range []string{"gone ≥ " + exact, "gone ≥" + day, "≥" + day} {
+		if termsafe.Width(s) <= width {
+			return s
+		}
+	}
+	return "gone"
 }

@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/charmbracelet/x/ansi"
+
+	"logagent/agent"
+	"logagent/etcdcfg/change"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -74,8 +77,38 @@ func TestScreensLookAsKept(t *testing.T) {
 			p.press("g", "j")
 			p.wait(time.Second)
 			shot("host")
-			p.press("?")
+			p.press("h", "j")
+			shot("history")
+			p.press("enter")
+			shot("change")
+			p.press("r", "j", "j", "enter")
+			shot("rollback")
+			p.press("n", "esc", "esc", "?")
 			shot("help")
+			p.press("?", "esc")
+			p.store.SetLive("web-0200.fra2", nil)
+			p.store.SetSeen("web-0200.fra2", 91*time.Hour, 168*time.Hour)
+			groupOf(p, 31)
+			drifts(p)
+			p.goTo("cache-01")
+			p.press("esc")
+			shot("fleet-groups")
+			p.press("enter")
+			p.wait(time.Second)
+			p.press("g", "j")
+			shot("host-group")
+			p.press("+")
+			shot("for-whom")
+			p.press("j", "j", "enter")
+			shot("count")
+			p.press("31")
+			p.writer.err = &agent.ConflictError{LogPath: "/var/log/redis/*.log",
+				Theirs: &agent.Service{Service: "redis", LogPath: "/var/log/redis/*.log", Topic: "redis-eu", SendRate: 800, Paused: true}}
+			p.press("enter")
+			p.wait(time.Second)
+			shot("conflict-message")
+			p.press("v")
+			shot("conflict")
 		}
 	}
 }
@@ -128,7 +161,48 @@ func TestEveryLineFitsAndEveryLineIsThere(t *testing.T) {
 	all("wrong filter")
 	p.press("esc", "j")
 	p.wait(tuneHold + lookBack)
-	p.press("g", "j", "enter")
+	p.press("g", "j", "h")
+	all("history")
+	p.press("j", "j", "enter")
+	all("change")
+	p.past.set(func() {
+		r := p.past.records["web-0187.fra1"]
+		r[0].Note, r[0].Who.User, r[0].ID = evil, evil, evil
+		r[0].After = change.Pack([]byte(`[{"service":"` + strings.Repeat("長い", 40) + `","log_path":"/x","topic":"t","exclude":["` + strings.Repeat("日x", 200) + `"]}]`))
+	})
+	p.press("esc")
+	p.store.SetDocument("web-0187.fra1", agent.Document{Key: docKey("web-0187.fra1"), Revision: 48301})
+	p.wait(time.Second)
+	p.press("g")
+	all("history, foreign")
+	p.press("enter")
+	all("change, foreign")
+	p.press("G", "r")
+	all("rollback")
+	p.press("y")
+	p.press(strings.Repeat("9長", 300))
+	all("note")
+	p.press("esc", "esc", "esc")
+	groupOf(p, 31)
+	drifts(p)
+	p.goTo("cache-01")
+	all("drift")
+	p.press("enter")
+	p.wait(time.Second)
+	p.press("g", "j")
+	all("host of a group")
+	p.press("+")
+	all("for whom")
+	p.press("j", "j", "enter")
+	all("count")
+	p.press("31")
+	p.writer.err = &agent.ConflictError{Theirs: &agent.Service{Service: evil, Topic: evil, SendRate: 1, StartAt: "beginning", Exclude: []string{evil}, Paused: true, Partition: "file", Oversize: "skip"}}
+	p.press("enter")
+	p.wait(time.Second)
+	all("conflict in the message")
+	p.press("v")
+	all("conflict")
+	p.press("t", "esc", "esc", "g", "j", "enter")
 	p.wait(time.Second)
 	all("host")
 	p.press("w", "/")
@@ -155,4 +229,19 @@ func TestSmallWindowAsksForMore(t *testing.T) {
 	}
 	p.resize(60, 15)
 	p.sees("logagent ▸ fleet")
+}
+
+// drifts makes cache-01 refuse what its group is to run.
+func drifts(p *person) {
+	redis := agent.Service{Service: "redis", LogPath: "/var/log/redis/*.log", Topic: "redis", SendRate: 400}
+	own := agent.Service{Service: "own", LogPath: "/var/log/own.log", Topic: "own", SendRate: 50}
+	p.store.SetGroup("@cache", agent.Document{Key: docKey("@cache"), Revision: 48215, Services: []agent.Service{redis}})
+	was := redis
+	was.SendRate = 300
+	p.store.SetCoarse("cache-01", &agent.Coarse{Host: "cache-01", StateID: "s-cache-01", Boot: 1, Seq: 2,
+		Documents: []agent.DocumentStatus{{Key: docKey("cache-01"), Running: 48002},
+			{Key: docKey("@cache"), Running: 48001, Refused: &agent.Refusal{Revision: 48215, Error: "entry 1: topic: \"redis\" is not allowed here"}}},
+		Entries: []agent.CoarseEntry{{Service: "redis", LogPath: redis.LogPath, State: agent.StateOK, Key: docKey("@cache"), Sum: was.Sum()},
+			{Service: "own", LogPath: own.LogPath, State: agent.StateOK, Sum: own.Sum()}}})
+	p.wait(time.Second)
 }

@@ -1,7 +1,6 @@
 package ui
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -13,14 +12,12 @@ import (
 // helpPage is the keymap in words, with the keys that are off just now in grey and why,
 // and the words and signs the screens use.
 type helpPage struct {
-	env    *env
-	from   page
-	offset int
-	height int
-	lines  int // of the text at the last View
+	env  *env
+	from page
+	scroller
 }
 
-func newHelp(e *env) *helpPage { return &helpPage{env: e, from: e.top()} }
+func newHelp(e *env) *helpPage { return &helpPage{env: e, from: e.top(), scroller: scroller{fixed: 2}} }
 
 func (p *helpPage) Init() tea.Cmd   { return nil }
 func (p *helpPage) Capturing() bool { return false }
@@ -32,29 +29,14 @@ func (p *helpPage) Update(msg tea.Msg) tea.Cmd {
 	case tickMsg:
 		return p.from.Update(m) // the top line stays alive
 	case actionMsg:
-		page := max(p.height-3, 1)
 		switch action(m) {
 		case actBack:
 			return p.leave()
 		case actFleet:
-			for len(p.env.pages) > 2 {
-				p.env.pop()
-			}
-			return p.env.pop()
-		case actUp:
-			p.offset--
-		case actDown:
-			p.offset++
-		case actPageUp:
-			p.offset -= page
-		case actPageDown:
-			p.offset += page
-		case actTop:
-			p.offset = 0
-		case actBottom:
-			p.offset = p.lines
+			return p.env.home()
+		default:
+			p.move(action(m))
 		}
-		p.offset = min(max(p.offset, 0), max(p.lines-p.height+2, 0))
 	}
 	return nil
 }
@@ -67,10 +49,7 @@ func (p *helpPage) Keys() []hint {
 
 func (p *helpPage) Frame() frame {
 	f := p.from.Frame()
-	f.scope, f.crumbs, f.message, f.position = onHelp, append(f.crumbs, "help"), nil, ""
-	if p.lines > p.height-2 {
-		f.position = fmt.Sprintf("line %d of %d", min(p.offset+1, p.lines), p.lines)
-	}
+	f.scope, f.crumbs, f.message, f.position = onHelp, append(f.crumbs, "help"), nil, p.position()
 	return f
 }
 
@@ -116,7 +95,7 @@ func (p *helpPage) text(width int) []string {
 		}
 	}
 	here := p.from.Frame().scope
-	section("keys on " + string(here))
+	section("keys on " + strings.Replace(string(here), "change", "a change", 1))
 	for _, h := range p.from.Keys() {
 		look := key
 		if h.off != "" {
@@ -124,14 +103,16 @@ func (p *helpPage) text(width int) []string {
 		}
 		row(look, labels(h.keys), h.help, h.off)
 	}
-	for _, s := range []scope{onFleet, onHost, inInput, inChoice, inQuestion} {
+	for _, s := range []scope{onFleet, onHost, onHistory, onChange, inInput, inChoice, inQuestion, inConflict} {
 		if s == here {
 			continue
 		}
-		section(map[scope]string{onFleet: "keys on fleet", onHost: "keys on host", inInput: "while typing", inChoice: "in a list to choose from", inQuestion: "in a question"}[s])
+		section(map[scope]string{onFleet: "keys on fleet", onHost: "keys on host", onHistory: "keys on history", onChange: "keys on a change",
+			inInput: "while typing", inChoice: "in a list to choose from", inQuestion: "in a question",
+			inConflict: "where two people changed one entry"}[s])
 		for _, h := range p.env.keys.hints(s, func(action) string { return "" }) {
 			// What is the same everywhere was told above.
-			if s == onHost || s == onFleet {
+			if s.page() {
 				if slices.Contains(h.scopes, here) {
 					continue
 				}
@@ -154,6 +135,9 @@ func (p *helpPage) text(width int) []string {
 	for _, l := range [][2]string{
 		{"● ◐ ✕ ○", "fine; behind, throttled or paused; failing; unknown or stale"},
 		{"✓ ↻ ✕ ?", "config: the wanted revision runs; not yet; refused; not known"},
+		{"↻ ✕ !", "before a file: its entry runs not yet as wanted; was refused; runs unwanted, or is wanted and not listed"},
+		{"@web", "the entry is the group's: all hosts that name the group have it"},
+		{"gone ≥", "no agent at least that long; logagent hosts forget takes the host off the lists"},
 		{"LAG", "bytes of complete lines on disk that Kafka has not acknowledged"},
 		{"BEHIND", "how long the oldest of them has been in the file; ≥ at least that long"},
 		{"DRAIN", "when the lag is gone if all goes on like this; never: it does not shrink"},

@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"strings"
 	"time"
 
 	tea "github.com/charmbracelet/bubbletea"
@@ -14,11 +15,24 @@ type hostPage struct {
 	list
 	host   string
 	view   store.HostView
+	sizes  map[string]int // hosts of the groups its entries come from
 	opened time.Time
 
 	watch  func() // ends the watch; nil: none held
 	left   bool
 	height int
+}
+
+// hostPull is what a pull of a host brings.
+type hostPull struct {
+	store.HostView
+	sizes map[string]int
+}
+
+func pullHost(st *store.Store, host string, q store.Query) hostPull {
+	p := hostPull{st.Host(host, q), make(map[string]int)}
+	groupSizes(st, p.sizes, &p.Row)
+	return p
 }
 
 // watchEndedMsg says that a watch ended before the page was left.
@@ -35,7 +49,7 @@ const watchPause = 2 * time.Second
 
 func newHost(e *env, host string) *hostPage {
 	p := &hostPage{host: host, opened: e.now()}
-	p.list = list{env: e, visible: 1, fetch: func(q store.Query) any { return e.store.Host(host, q) }, sorts: []sortChoice{
+	p.list = list{env: e, visible: 1, fetch: func(q store.Query) any { return pullHost(e.store, host, q) }, sorts: []sortChoice{
 		{store.SortWorst, "state, the worst first"}, {store.SortLag, "lag"}, {store.SortBehind, "time behind"},
 		{store.SortDrain, "time to drain"}, {store.SortIn, "lines in"}, {store.SortOut, "lines out"},
 		{store.SortService, "service"}, {store.SortCause, "cause"}, {store.SortName, "path"},
@@ -96,7 +110,8 @@ func (p *hostPage) Update(msg tea.Msg) tea.Cmd {
 		wanted, again := p.answered(m)
 		var fit tea.Cmd
 		if wanted {
-			p.view = m.view.(store.HostView)
+			v := m.view.(hostPull)
+			p.view, p.sizes = v.HostView, v.sizes
 			p.take(p.view.Window, len(p.view.Rows))
 			fit = p.fit()
 		}
@@ -132,6 +147,13 @@ func (p *hostPage) do(a action) tea.Cmd {
 		return p.env.pop()
 	}
 	i := p.selected()
+	if a == actHistory {
+		name := ""
+		if i >= 0 && p.view.Rows[i].Entry != nil {
+			name = p.view.Rows[i].Entry.DocHost
+		}
+		return p.env.historyOf(&p.view.Row, p.sizes, name)
+	}
 	if i < 0 {
 		return nil
 	}
@@ -141,9 +163,9 @@ func (p *hostPage) do(a action) tea.Cmd {
 		return p.env.copy(r.Path)
 	case actRateUp, actRateDown, actRateUpper, actRateLower, actRateType:
 		if r.Entry == nil {
-			return p.env.rateAction(a, p.host, nil)
+			return p.env.rateAction(a, p.host, nil, nil)
 		}
-		return p.env.rateAction(a, p.host, []store.Entry{*r.Entry})
+		return p.env.rateAction(a, p.host, []store.Entry{*r.Entry}, p.sizes)
 	}
 	return nil
 }
@@ -193,6 +215,8 @@ func (p *hostPage) Keys() []hint {
 			if p.selected() < 0 {
 				return "no row"
 			}
+		case actHistory:
+			return p.env.noHistory()
 		case actSave:
 			return p.env.cannotSave()
 		}
@@ -213,15 +237,24 @@ func (p *hostPage) Frame() frame {
 	if p.view.At.IsZero() {
 		return f
 	}
-	f.message = rowMessage(&p.view.Row)
-	if p.view.Refusal != "" {
+	f.message = rowMessage(&p.view.Row, p.env.size.width)
+	i := p.selected()
+	if i < 0 {
 		return f
 	}
-	if i := p.selected(); i >= 0 {
-		r := &p.view.Rows[i]
-		if mark, look := shape(r.State); r.Cause != "" && (look == bad || f.message == nil && look != good) {
-			f.message = []piece{{look, " " + mark + " "}, {strong, termsafe.Tail(termsafe.Clean(r.Path), 40)}, {text, " " + p.cause(r)}}
+	r := &p.view.Rows[i]
+	if mark, look := shape(r.State); p.view.Refusal == "" && r.Cause != "" && (look == bad || f.message == nil && look != good) {
+		f.message = []piece{{look, " " + mark + " "}, {strong, termsafe.Tail(termsafe.Clean(r.Path), 40)}, {text, " " + p.cause(r)}}
+	}
+	if f.message == nil {
+		f.message = driftMessage(r)
+	}
+	if r.Entry != nil && isGroup(r.Entry.DocHost) {
+		from := piece{dim, " from " + strings.TrimPrefix(groupWords(r.Entry.DocHost, p.sizes[r.Entry.DocHost]), "the ")}
+		if f.message != nil {
+			from.text = "  ·" + from.text
 		}
+		f.message = append(f.message, from)
 	}
 	return f
 }

@@ -14,7 +14,7 @@ func (p *hostPage) columns(width int) []column {
 		if k := p.at(i); k >= 0 {
 			r := &p.view.Rows[k]
 			path = max(path, termsafe.Width(termsafe.Clean(r.Path)))
-			service = max(service, termsafe.Width(termsafe.Clean(r.Service)))
+			service = max(service, termsafe.Width(termsafe.Clean(r.Service))+termsafe.Width(origin(r)))
 			cause = max(cause, termsafe.Width(p.cause(r)))
 		}
 	}
@@ -38,8 +38,11 @@ func (p *hostPage) columns(width int) []column {
 	}
 	return []column{
 		file,
-		{title: "SERVICE", full: min(service, 20), narrow: min(service, 12), rank: 7, sort: store.SortService, draw: func(l *line, i, w int) {
-			l.left(text, termsafe.Clean(p.view.Rows[i].Service), w)
+		{title: "SERVICE", full: min(service, 26), narrow: min(service, 12), rank: 7, sort: store.SortService, draw: func(l *line, i, w int) {
+			r := &p.view.Rows[i]
+			from := origin(r)
+			name := termsafe.Head(termsafe.Clean(r.Service), max(w-termsafe.Width(from), w/2))
+			l.put(text, name).left(dim, from, w-termsafe.Width(name))
 		}},
 		num("LAG", 8, 2, store.SortLag, func(r *store.FileRow) (role, string) {
 			if !r.Numbers {
@@ -79,7 +82,7 @@ func (p *hostPage) columns(width int) []column {
 		}),
 		num("LIMIT/s", 8, 3, store.SortLimit, func(r *store.FileRow) (role, string) {
 			if r.Entry != nil {
-				if v, pending := p.env.rates.pending(r.Entry.DocHost, r.LogPath); pending {
+				if v, pending := p.env.rates.pending(p.host, r.Entry); pending {
 					return half, exact(v)
 				}
 			}
@@ -122,4 +125,12 @@ func (p *hostPage) drawCause(l *line, i, w int) {
 		look = text
 	}
 	l.left(look, p.cause(r), w)
+}
+
+// origin marks an entry that its host has from a group.
+func origin(r *store.FileRow) string {
+	if r.Entry == nil || !isGroup(r.Entry.DocHost) {
+		return ""
+	}
+	return " " + termsafe.Clean(r.Entry.DocHost)
 }

@@ -59,23 +59,9 @@ func (p *hostPage) row(cols []placed, k int, current bool, width int) string {
 	l := p.env.theme.lead(current)
 	sign, look := shape(r.State)
 	l.put(look, sign)
-	if p.pending(r) {
-		l.put(half, "↻")
-	} else {
-		l.put(text, " ")
-	}
+	mark, markLook := p.drift(r)
+	l.put(markLook, mark)
 	return row(l, cols, k, width)
-}
-
-// pending tells whether the row's entry is wanted otherwise than it runs.
-func (p *hostPage) pending(r *store.FileRow) bool {
-	if r.Entry == nil {
-		return false
-	}
-	if _, saving := p.env.rates.pending(r.Entry.DocHost, r.LogPath); saving {
-		return true
-	}
-	return r.Kind != store.KindWaiting && !r.Stale && r.Entry.Service.SendRate != r.Limit
 }
 
 // bottom is the selected row's course and details.
@@ -118,6 +104,9 @@ func (p *hostPage) details(r *store.FileRow, width int) string {
 		if len(ps) == 0 || widthOf(ps)+widthOf(item) <= width+2 { // whole or not at all
 			ps = append(ps, item...)
 		}
+	}
+	if r.Entry != nil && isGroup(r.Entry.DocHost) {
+		add("from", strings.TrimPrefix(groupWords(r.Entry.DocHost, p.sizes[r.Entry.DocHost]), "the group "))
 	}
 	add("topic", termsafe.Clean(r.Topic))
 	if f := r.File; f != nil {
@@ -179,15 +168,6 @@ func (p *hostPage) agentLine(width int) string {
 		return th.line().to(width).String()
 	}
 	who := p.who()
-	cfg, look := "no document", dim
-	if r.Desired != 0 || r.Config != store.ConfigUnknown {
-		mark := map[store.Config]string{store.ConfigRunning: "✓", store.ConfigPending: "↻", store.ConfigRefused: "✕ refused", store.ConfigUnknown: "?"}[r.Config]
-		look = map[store.Config]role{store.ConfigRunning: good, store.ConfigPending: half, store.ConfigRefused: bad, store.ConfigUnknown: lost}[r.Config]
-		cfg = fmt.Sprintf("rev %d %s", r.Desired, mark)
-		if r.Config == store.ConfigPending && r.PendingFor.Seconds() >= 1 {
-			cfg += " " + store.Ago(r.PendingFor)
-		}
-	}
 	lag := []piece{{lost, "lag ?"}}
 	if r.HasStatus && !r.Stale {
 		lag = []piece{{dim, "lag "}, {strong, size(r.LagBytes)}, {dim, "  behind "}, {strong, behind(r.BehindFor, r.BehindAtLeast)}}
@@ -195,15 +175,22 @@ func (p *hostPage) agentLine(width int) string {
 		lag = []piece{{lost, "stale " + store.Ago(r.Age)}}
 	}
 	lag = append(lag, piece{text, " "})
-	config := []piece{{dim, "   config "}, {look, cfg}}
-	for n := len(who); n >= 0; n-- { // the narrower the screen, the less of the agent
-		ps := append([]piece{{text, " "}}, who[:n]...)
-		ps = append(ps, config...)
-		if widthOf(ps)+widthOf(lag)+1 <= width {
+	variants := configWords(r)
+	for _, cfg := range variants {
+		for n := len(who); n > 1; n-- { // the narrower the screen, the less of the agent
+			ps := append([]piece{{text, " "}}, who[:n]...)
+			ps = append(append(ps, piece{dim, "   config "}), cfg...)
+			if widthOf(ps)+widthOf(lag)+1 <= width {
+				return th.spread(width, ps, lag)
+			}
+		}
+	}
+	for _, cfg := range variants {
+		if ps := append([]piece{{dim, " config "}}, cfg...); widthOf(ps)+widthOf(lag)+1 <= width {
 			return th.spread(width, ps, lag)
 		}
 	}
-	return th.spread(width, config[1:], lag)
+	return th.spread(width, append([]piece{{text, " "}}, variants[len(variants)-1]...), lag)
 }
 
 // who is the agent in pieces, the most important first.

@@ -43,6 +43,11 @@ const (
 	actCancel    action = "cancel"
 	actYes       action = "yes"
 	actNo        action = "no"
+	actHistory   action = "history"
+	actRollback  action = "rollback"
+	actConflict  action = "conflict"
+	actMine      action = "mine"
+	actTheirs    action = "theirs"
 )
 
 // rate tells whether it changes a rate.
@@ -60,10 +65,13 @@ type scope string
 const (
 	onFleet    scope = "fleet"
 	onHost     scope = "host"
+	onHistory  scope = "history"
+	onChange   scope = "change" // one record of the history
 	onHelp     scope = "help"
 	inInput    scope = "input"    // while something is typed
 	inChoice   scope = "choice"   // a list to choose from
 	inQuestion scope = "question" // yes or no
+	inConflict scope = "conflict" // two changes of one entry
 )
 
 // binding is one row of the keymap.
@@ -80,10 +88,11 @@ type binding struct {
 // its order.
 func bindings() []binding {
 	lists := []scope{onFleet, onHost}
-	pages := []scope{onFleet, onHost, onHelp}
-	moves := []scope{onFleet, onHost, onHelp, inChoice}
+	pages := []scope{onFleet, onHost, onHistory, onChange, onHelp}
+	moves := []scope{onFleet, onHost, onHistory, onChange, onHelp, inChoice}
+	screens := []scope{onFleet, onHost, onHistory, onChange}
 	return []binding{
-		{actOpen, []string{"enter"}, "open", "open the host", []scope{onFleet}, ""},
+		{actOpen, []string{"enter"}, "open", "open the host; in the history the whole of a change", []scope{onFleet, onHistory}, ""},
 		{actBack, []string{"esc"}, "back", "clear the filter; put back a rate that was just changed here; else back", pages, ""},
 		{actFilter, []string{"/"}, "filter", "filter rows: nginx  lag>1GB  behind>5m  state!=ok  rate<100  service=ngi*  !word", lists, ""},
 		{actSort, []string{"s"}, "sort", "sort by the next column", lists, ""},
@@ -93,6 +102,8 @@ func bindings() []binding {
 		{actRateUpper, []string{"]"}, "25%", "send_rate 25 % up", lists, actRateLower},
 		{actRateLower, []string{"["}, "", "send_rate 25 % down", lists, ""},
 		{actRateType, []string{"="}, "type", "type a send_rate; none for no limit", lists, ""},
+		{actHistory, []string{"h"}, "history", "who changed the host's documents, when and how", lists, ""},
+		{actRollback, []string{"r"}, "roll back", "back to how it was after the change under the cursor, or before it; asks", []scope{onHistory, onChange}, ""},
 		{actProblems, []string{"*"}, "problems", "only rows that are not fine, and back", lists, ""},
 		{actUp, []string{"up", "k"}, "", "up", moves, ""},
 		{actDown, []string{"down", "j"}, "", "down", moves, ""},
@@ -100,16 +111,19 @@ func bindings() []binding {
 		{actPageDown, []string{"pgdown"}, "", "a page down", moves, ""},
 		{actTop, []string{"g", "home"}, "", "to the first row", moves, ""},
 		{actBottom, []string{"G", "end"}, "", "to the last row", moves, ""},
-		{actFleet, []string{"1"}, "", "to the fleet", []scope{onHost, onHelp}, ""},
+		{actFleet, []string{"1"}, "", "to the fleet", []scope{onHost, onHistory, onChange, onHelp}, ""},
+		{actConflict, []string{"v"}, "", "look at a change that was not saved because somebody else was first", screens, ""},
 		{actWide, []string{"w"}, "", "whole names, fewer columns, and back", lists, ""},
 		{actFreeze, []string{"z"}, "", "let the screen stand still, and go on", lists, ""},
-		{actCopy, []string{"y"}, "copy", "copy the host or path to the clipboard, over SSH too (OSC 52)", lists, ""},
-		{actSave, []string{"ctrl+s"}, "", "save the screen as a text file", lists, ""},
+		{actCopy, []string{"y"}, "copy", "copy the host, path or id of a change to the clipboard, over SSH too (OSC 52)", screens, ""},
+		{actSave, []string{"ctrl+s"}, "", "save the screen as a text file", screens, ""},
 		{actMouse, []string{"m"}, "", "mouse on and off", pages, ""},
 		{actHelp, []string{"?"}, "help", "this help, and back", pages, ""},
 		{actQuit, []string{"q", "ctrl+c"}, "quit", "quit; a second ctrl+c asks nothing", pages, ""},
 		{actAccept, []string{"enter"}, "accept", "accept what is typed or chosen", []scope{inInput, inChoice}, ""},
-		{actCancel, []string{"esc"}, "cancel", "leave it as it was", []scope{inInput, inChoice, inQuestion}, ""},
+		{actMine, []string{"m"}, "mine", "write what you wanted over what somebody else left", []scope{inConflict}, ""},
+		{actTheirs, []string{"t"}, "theirs", "leave it as somebody else left it", []scope{inConflict}, ""},
+		{actCancel, []string{"esc"}, "cancel", "leave it as it was; of two changes: as somebody else left it", []scope{inInput, inChoice, inQuestion, inConflict}, ""},
 		{actYes, []string{"y"}, "yes", "yes", []scope{inQuestion}, ""},
 		{actNo, []string{"n", "enter"}, "no", "no, the default", []scope{inQuestion}, ""},
 	}
@@ -120,7 +134,7 @@ type Key struct {
 	Action string   // its name in an override
 	Keys   []string // as pressed
 	Help   string
-	Where  []string // fleet, host, help, input, choice, question
+	Where  []string // fleet, host, history, change, help, input, choice, question, conflict
 }
 
 // Keymap returns the built-in keymap in the order of the help.
@@ -231,3 +245,6 @@ func (m *keymap) hints(s scope, off func(action) string) []hint {
 	}
 	return out
 }
+
+// page tells whether it is that of a page with keys of its own.
+func (s scope) page() bool { return s == onFleet || s == onHost || s == onHistory || s == onChange }

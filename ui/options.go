@@ -5,16 +5,38 @@ import (
 	"io"
 	"time"
 
+	"logagent/agent"
+	"logagent/etcdcfg/change"
 	"logagent/ui/store"
 )
 
 // Writer is everything the console writes through; nil makes it read-only.
 type Writer interface {
-	// SetRate changes send_rate of the entry logPath in host's document from what the
-	// caller saw to what he wants; 0 is no limit. It returns the document's new revision,
-	// *agent.ConflictError where the entry's rate is no longer from, or another error. It
-	// may block until ctx ends.
-	SetRate(ctx context.Context, host, logPath string, from, to int64) (revision int64, err error)
+	// SetRate changes send_rate of the entry logPath in a document from what the caller saw
+	// to what he wants; 0 is no limit. The document is a host's, or a group's where name
+	// begins with @. All writes with the same tuning, a ulid, are one record of the history.
+	// It returns the document's new revision, *agent.ConflictError or *change.ConflictError
+	// where the entry's rate is no longer from, or another error. It may block until ctx
+	// ends, as the others may.
+	SetRate(ctx context.Context, name, logPath string, from, to int64, tuning string) (revision int64, err error)
+	// Own gives a host an entry of its own, which wins over the group's from now on: a copy
+	// of from with another rate. Errors as of SetRate.
+	Own(ctx context.Context, host, logPath string, from agent.Service, rate int64, tuning string) (revision int64, err error)
+	// Disown takes that entry away again where it still has the rate.
+	Disown(ctx context.Context, host, logPath string, from agent.Service, rate int64, tuning string) (revision int64, err error)
+	// Rollback puts a document back to what it was after the record id of its history, with ^
+	// behind it: before it. now is the document that the question was asked about, nil for
+	// none; where it is another one by now the error says so and nothing is written. Revision
+	// 0 says that there is no document any more, because there was none then.
+	Rollback(ctx context.Context, name, id string, now []byte, note string) (revision int64, err error)
+}
+
+// History is where the console reads what became of a document.
+type History interface {
+	// History returns the newest records of a document, newest first, those that were found
+	// and not made among them. The After of the first is what the document holds now. It may
+	// block until ctx ends.
+	History(ctx context.Context, name string, most int) ([]change.Record, error)
 }
 
 // Watcher asks a host for detail while the console looks at it; nil where detail comes
@@ -50,6 +72,7 @@ type Options struct {
 	Store   *store.Store
 	Writer  Writer  // nil: read-only
 	Watcher Watcher // nil: none
+	History History // nil: there is none to show
 
 	Fleet       string // name shown beside RW, as in "RW prod"; "" for none
 	Own         string // host id of the agent on this machine, marked in lists; "" for none

@@ -2,6 +2,7 @@ package ui
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -12,6 +13,8 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 	"github.com/charmbracelet/x/ansi"
 
+	"logagent/agent"
+	"logagent/etcdcfg/change"
 	"logagent/ui/store"
 )
 
@@ -24,6 +27,7 @@ type person struct {
 	clock  *fakeClock
 	timers []fakeTimer
 	writer *fakeWriter
+	past   *fakeHistory
 	watch  *fakeWatcher
 	quit   bool
 
@@ -61,18 +65,49 @@ type write struct {
 
 // fakeWriter answers writes at once, or when told to.
 type fakeWriter struct {
-	mu    sync.Mutex
-	calls []write
-	next  int64 // revision
-	err   error
-	hold  chan struct{} // nil: answers at once
+	mu      sync.Mutex
+	calls   []write  // of SetRate
+	others  []string // of the others, in words
+	tunings []string // of all that have one, in order
+	seen    []byte   // what the last rollback was asked about
+	next    int64    // revision
+	err     error
+	hold    chan struct{} // nil: answers at once
 
 	hanging chan struct{} // a write hangs
 }
 
-func (w *fakeWriter) SetRate(ctx context.Context, host, logPath string, from, to int64) (int64, error) {
+func (w *fakeWriter) SetRate(ctx context.Context, name, logPath string, from, to int64, tuning string) (int64, error) {
+	return w.do(ctx, func() {
+		w.calls = append(w.calls, write{name, logPath, from, to})
+		w.tunings = append(w.tunings, tuning)
+	})
+}
+
+func (w *fakeWriter) Own(ctx context.Context, host, logPath string, from agent.Service, rate int64, tuning string) (int64, error) {
+	return w.do(ctx, func() {
+		w.others = append(w.others, fmt.Sprintf("own %s %s %s %d → %d", host, logPath, from.Topic, from.SendRate, rate))
+		w.tunings = append(w.tunings, tuning)
+	})
+}
+
+func (w *fakeWriter) Disown(ctx context.Context, host, logPath string, from agent.Service, rate int64, tuning string) (int64, error) {
+	return w.do(ctx, func() {
+		w.others = append(w.others, fmt.Sprintf("disown %s %s %s %d", host, logPath, from.Topic, rate))
+		w.tunings = append(w.tunings, tuning)
+	})
+}
+
+func (w *fakeWriter) Rollback(ctx context.Context, name, id string, now []byte, note string) (int64, error) {
+	return w.do(ctx, func() {
+		w.others = append(w.others, fmt.Sprintf("rollback %s %s %q", name, id, note))
+		w.seen = now
+	})
+}
+
+func (w *fakeWriter) do(ctx context.Context, note func()) (int64, error) {
 	w.mu.Lock()
-	w.calls = append(w.calls, write{host, logPath, from, to})
+	note()
 	w.next++
 	rev, err, hold := w.next, w.err, w.hold
 	w.mu.Unlock()
@@ -88,6 +123,45 @@ func (w *fakeWriter) SetRate(ctx context.Context, host, logPath string, from, to
 		return 0, err
 	}
 	return rev, nil
+}
+
+// told is what was asked of everything but SetRate.
+func (w *fakeWriter) told() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.others)
+}
+
+// fakeHistory answers at once, or when told to.
+type fakeHistory struct {
+	mu      sync.Mutex
+	records map[string][]change.Record
+	err     error
+	reads   int
+	hold    chan struct{} // nil: answers at once
+	hanging chan struct{}
+}
+
+func (h *fakeHistory) History(ctx context.Context, name string, most int) ([]change.Record, error) {
+	h.mu.Lock()
+	h.reads++
+	records, err, hold := slices.Clone(h.records[name]), h.err, h.hold
+	h.mu.Unlock()
+	if hold != nil {
+		h.hanging <- struct{}{}
+		select {
+		case <-hold:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return records[:min(len(records), most)], err
+}
+
+func (h *fakeHistory) set(change func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	change()
 }
 
 func (w *fakeWriter) written() []write {
@@ -114,9 +188,10 @@ func sit(t *testing.T, width, height int, change func(*Options)) *person {
 	t.Helper()
 	p := &person{t: t, clock: &fakeClock{at: sampleStart()}, writer: &fakeWriter{next: 48300, hanging: make(chan struct{})},
 		watch: &fakeWatcher{held: make(chan string), ended: make(chan string, 8)}}
+	p.past = &fakeHistory{records: samplePast(p.clock.now()), hanging: p.writer.hanging}
 	p.store = sample(p.clock.now)
 	o := Options{
-		Store: p.store, Writer: p.writer, Watcher: p.watch, Fleet: "prod", Own: "web-0188.fra1", Version: "1.4.0",
+		Store: p.store, Writer: p.writer, Watcher: p.watch, History: p.past, Fleet: "prod", Own: "web-0188.fra1", Version: "1.4.0",
 		EtcdAddr: "127.0.0.1:2379", KafkaAddr: "127.0.0.1:9092", Theme: ThemeMono, Colours: ColoursNone, Now: p.clock.now,
 	}
 	if change != nil {

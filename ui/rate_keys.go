@@ -12,8 +12,9 @@ import (
 )
 
 // rateAction does what a rate key means for one of some entries of a host: at once where
-// there is one or one is being tuned already, else after asking which.
-func (e *env) rateAction(a action, host string, entries []store.Entry) tea.Cmd {
+// there is one or one is being tuned already, else after asking which. sizes counts the hosts
+// of their groups.
+func (e *env) rateAction(a action, host string, entries []store.Entry, sizes map[string]int) tea.Cmd {
 	if why := e.readOnly(); why != "" {
 		e.say(half, " %s", why)
 		return nil
@@ -23,24 +24,50 @@ func (e *env) rateAction(a action, host string, entries []store.Entry) tea.Cmd {
 		return nil
 	}
 	if len(entries) == 1 {
-		return e.rateOn(a, targetOf(host, &entries[0]))
+		return e.rateEntry(a, targetOf(host, &entries[0]), sizes)
 	}
 	if e.rates.tuning() && e.rates.current.host == host {
 		for i := range entries {
-			if t := targetOf(host, &entries[i]); e.rates.find(t) == e.rates.current {
-				return e.rateOn(a, t)
+			t := targetOf(host, &entries[i])
+			if u := e.rates.current; e.rates.find(t) == u || t.ofGroup() && e.rates.find(t.owned()) == u {
+				return e.rateOn(a, u.target)
 			}
 		}
 	}
-	return e.openDialog(entryChooser(host, entries, func(t target) tea.Cmd { return e.rateOn(a, t) }))
+	return e.openDialog(entryChooser(host, entries, func(t target) tea.Cmd { return e.rateEntry(a, t, sizes) }))
+}
+
+// rateEntry does what a rate key means for an entry. Where a change of it by somebody else is
+// not decided upon, that comes first, and where it belongs to a group, for whom it is meant.
+func (e *env) rateEntry(a action, t target, sizes map[string]int) tea.Cmd {
+	of := []target{t}
+	if t.ofGroup() {
+		of = append(of, t.owned())
+	}
+	if u := e.rates.conflict(of...); u != nil {
+		return e.openDialog(&conflictDialog{tune: u})
+	}
+	if !t.ofGroup() {
+		return e.rateOn(a, t)
+	}
+	for _, o := range of {
+		if u := e.rates.find(o); u != nil && u == e.rates.current && e.rates.tuning() {
+			return e.rateOn(a, u.target) // it was asked already
+		}
+	}
+	return e.rateFor(a, t, sizes[t.docHost])
 }
 
 func entryChooser(host string, entries []store.Entry, then func(target) tea.Cmd) *chooser {
 	c := &chooser{title: "send_rate of which entry of " + termsafe.Clean(host) + "?"}
 	for i := range entries {
 		s := &entries[i].Service
-		c.items = append(c.items, fmt.Sprintf("%-14s %10s   %s", termsafe.Head(termsafe.Clean(s.Service), 14),
-			perSecond(s.SendRate), termsafe.Clean(s.LogPath)))
+		group := ""
+		if isGroup(entries[i].DocHost) {
+			group = termsafe.Clean(entries[i].DocHost) + "  "
+		}
+		c.items = append(c.items, fmt.Sprintf("%-14s %10s   %s%s", termsafe.Head(termsafe.Clean(s.Service), 14),
+			perSecond(s.SendRate), group, termsafe.Clean(s.LogPath)))
 	}
 	c.chosen = func(i int) tea.Cmd { return then(targetOf(host, &entries[i])) }
 	return c

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"math"
+	"strings"
 	"time"
 
 	tea "github.com/charmbracelet/bubbletea"
+	"github.com/oklog/ulid/v2"
 
 	"logagent/agent"
 	"logagent/ui/store"
@@ -21,15 +23,29 @@ const (
 
 // target is the entry a rate key means, as the screen shows it.
 type target struct {
-	docHost, logPath string // identity: whose document, which entry
-	host, service    string // for words
-	rate             int64  // as wanted by the document
-	revision         int64  // of the document seen
+	docHost, logPath string        // identity: whose document, which entry
+	host, service    string        // for words
+	rate             int64         // as wanted by the document
+	revision         int64         // of the document seen
+	entry            agent.Service // as seen
+	from             string        // the group whose entry it is, where docHost is to get one of its own; "" none
 }
 
 func targetOf(host string, e *store.Entry) target {
 	return target{docHost: e.DocHost, logPath: e.Service.LogPath, host: host, service: e.Service.Service,
-		rate: e.Service.SendRate, revision: e.Revision}
+		rate: e.Service.SendRate, revision: e.Revision, entry: e.Service}
+}
+
+// ofGroup tells whether the entry belongs to a group of hosts.
+func (t target) ofGroup() bool { return isGroup(t.docHost) }
+
+// isGroup tells whether a document is that of a group.
+func isGroup(docHost string) bool { return strings.HasPrefix(docHost, "@") }
+
+// owned is the entry of a group as one that its host alone is to have.
+func (t target) owned() target {
+	t.from, t.docHost = t.docHost, t.host
+	return t
 }
 
 type phase int
@@ -48,11 +64,13 @@ const (
 // tune is one tuning of one entry: from the first key until the outcome.
 type tune struct {
 	target
-	page page  // where the last key of it was pressed
-	base int64 // what esc puts back
-	held int64 // what etcd holds as far as known: what the next write compares with
+	id   string // one record of the history
+	page page   // where the last key of it was pressed
+	base int64  // what esc puts back
+	held int64  // what etcd holds as far as known: what the next write compares with
 	want int64
 	sent int64 // of the write under way
+	own  bool  // the host has got an entry of its own by this tuning
 
 	phase    phase
 	burst    int // counts keys; a timer of an older burst means nothing
@@ -64,7 +82,10 @@ type tune struct {
 	savedAt  time.Time
 	applied  time.Duration // from the write's answer to the host's word
 	settled  time.Time     // when the outcome came
+	hosts    int           // that are to run it, of a group
+	running  int           // of them, that do
 	why      string
+	theirs   *agent.Service // of a conflict; nil: the entry is gone
 }
 
 // rates holds the tunings of a session. They live on while pages come and go.
@@ -86,6 +107,7 @@ type rateDueMsg struct {
 type writtenMsg struct {
 	tune     *tune
 	sent     int64
+	own      bool // whether the host has an entry of its own now, of a tuning that gives it one
 	revision int64
 	at       time.Time
 	err      error
@@ -143,10 +165,13 @@ func (r *rates) open(t target) *tune {
 		// The screen may be behind the write that was just answered.
 		if (u.phase == phaseSaved || u.phase == phaseApplied) && t.revision == u.target.revision {
 			rate = u.held
+			if u.own {
+				t.from = "" // the host has its entry by now
+			}
 		}
 		r.drop(u)
 	}
-	u = &tune{target: t, base: rate, held: rate, want: rate}
+	u = &tune{target: t, id: ulid.Make().String(), base: rate, held: rate, want: rate}
 	r.list = append(r.list, u)
 	r.current = u
 	return u
@@ -209,7 +234,7 @@ func (r *rates) putBack() tea.Cmd {
 	u := r.current
 	u.want, u.back = u.base, true
 	u.burst++
-	if !u.saving && u.held == u.base {
+	if !u.saving && u.held == u.base && !u.own {
 		u.phase, u.settled = phaseUndone, r.env.now()
 		return nil
 	}
@@ -222,7 +247,7 @@ func (r *rates) write(u *tune) tea.Cmd {
 		u.due = true
 		return nil
 	}
-	if u.want == u.held {
+	if u.want == u.held && !(u.back && u.own) {
 		// Back where it was. Without any write there is nothing to wait for.
 		if u.phase = phaseSaved; u.revision == 0 {
 			u.phase, u.settled = phaseUndone, r.env.now()
@@ -230,12 +255,27 @@ func (r *rates) write(u *tune) tea.Cmd {
 		return nil
 	}
 	u.saving, u.due, u.sent, u.phase = true, false, u.want, phaseSaving
-	t, from, to, now := u.target, u.held, u.want, r.env.now
+	t, id, from, to, now := u.target, u.id, u.held, u.want, r.env.now
+	own := t.from != ""
+	send := func(ctx context.Context) (int64, error) {
+		return r.writer.SetRate(ctx, t.docHost, t.logPath, from, to, id)
+	}
+	switch {
+	case own && !u.own:
+		send = func(ctx context.Context) (int64, error) {
+			return r.writer.Own(ctx, t.docHost, t.logPath, t.entry, to, id)
+		}
+	case u.own && u.back:
+		own = false
+		send = func(ctx context.Context) (int64, error) {
+			return r.writer.Disown(ctx, t.docHost, t.logPath, t.entry, from, id)
+		}
+	}
 	return r.env.work.with(func(ctx context.Context) tea.Msg {
 		ctx, cancel := context.WithTimeout(ctx, r.timeout)
 		defer cancel()
-		rev, err := r.writer.SetRate(ctx, t.docHost, t.logPath, from, to)
-		return writtenMsg{u, to, rev, now(), err}
+		rev, err := send(ctx)
+		return writtenMsg{u, to, own, rev, now(), err}
 	})
 }
 
@@ -243,7 +283,7 @@ func (r *rates) write(u *tune) tea.Cmd {
 func (r *rates) update(msg tea.Msg) tea.Cmd {
 	switch m := msg.(type) {
 	case rateDueMsg:
-		if m.burst == m.tune.burst {
+		if m.burst == m.tune.burst && m.tune.phase != phaseConflict { // that is for a person to decide
 			return r.write(m.tune)
 		}
 	case writtenMsg:
@@ -265,17 +305,14 @@ func (r *rates) written(m writtenMsg) tea.Cmd {
 		u.settled = m.at
 		u.why = m.err.Error()
 		u.phase = phaseFailed
-		if conflict, ok := errors.AsType[*agent.ConflictError](m.err); ok {
-			u.phase = phaseConflict
-			if conflict.Theirs != nil {
-				u.why = "somebody else set " + perSecond(conflict.Theirs.SendRate) + " meanwhile"
-			}
+		if theirs, ok := theirsOf(m.err); ok {
+			u.phase, u.theirs = phaseConflict, theirs
 		} else if errors.Is(m.err, context.DeadlineExceeded) {
 			u.why = "no answer in time; it may have been written all the same"
 		}
 		return nil
 	}
-	u.held, u.revision, u.savedAt = m.sent, m.revision, m.at
+	u.held, u.own, u.revision, u.savedAt = m.sent, m.own, m.revision, m.at
 	if u.due || u.back && u.want != u.held {
 		return r.write(u)
 	}
@@ -303,6 +340,7 @@ func (r *rates) progress(p progressAt) {
 	if u.phase != phaseSaved || u.revision != p.waitingRevision.revision {
 		return
 	}
+	u.hosts, u.running = p.Hosts, p.Running
 	switch {
 	case p.Applied:
 		u.phase, u.applied, u.settled = phaseApplied, max(p.AppliedAt.Sub(u.savedAt), 0), r.env.now()
@@ -315,7 +353,7 @@ func (r *rates) progress(p progressAt) {
 func (r *rates) forget() {
 	now := r.env.now()
 	for _, u := range append([]*tune(nil), r.list...) {
-		if !u.settled.IsZero() && u.phase != phaseSaved && !u.saving && u.phase != phaseEditing &&
+		if !u.settled.IsZero() && u.phase != phaseSaved && !u.saving && u.phase != phaseEditing && u.phase != phaseConflict &&
 			now.Sub(u.settled) > lookBack && now.Sub(u.lastKey) > lookBack {
 			r.drop(u)
 			if r.current == u {
@@ -325,11 +363,14 @@ func (r *rates) forget() {
 	}
 }
 
-// pending is the rate an entry will have, while its host does not run it yet.
-func (r *rates) pending(docHost, logPath string) (int64, bool) {
+// pending is the rate that an entry of host will have, while it does not run it yet.
+func (r *rates) pending(host string, e *store.Entry) (int64, bool) {
 	for _, u := range r.list {
-		if u.docHost == docHost && u.logPath == logPath {
-			return u.want, u.phase == phaseEditing || u.phase == phaseSaving || u.phase == phaseSaved
+		if u.logPath != e.Service.LogPath || u.docHost != e.DocHost && (u.from != e.DocHost || u.docHost != host) {
+			continue
+		}
+		if u.phase == phaseEditing || u.phase == phaseSaving || u.phase == phaseSaved {
+			return u.want, true
 		}
 	}
 	return 0, false

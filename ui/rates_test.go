@@ -121,25 +121,23 @@ func TestEscWhileTheWriteHangsIsWrittenAfterIt(t *testing.T) {
 	}
 }
 
-func TestConflictShowsTheirsAndWritesNothingMore(t *testing.T) {
+func TestWriteThatFailsSaysWhyAndTheNextKeyBeginsAnew(t *testing.T) {
 	t.Parallel()
 	p := sit(t, 120, 36, nil)
 	p.press("/")
 	p.press("api-0007")
 	p.press("enter")
-	p.writer.err = &agent.ConflictError{LogPath: "/srv/api/log/api.log", Theirs: &agent.Service{SendRate: 7000}}
-	p.press("+")
-	p.wait(time.Second)
-	p.sees("not saved: somebody else set 7.0k/s meanwhile; your 6.3k/s is not written")
-	p.press("esc")
-	p.wait(time.Second)
-	if n := len(p.writer.written()); n != 1 {
-		t.Fatalf("want no write after a conflict, got %v", p.writer.written())
-	}
 	p.writer.err = errors.New("entry 1: send_rate: too much\nentry 2: bad")
 	p.press("+")
 	p.wait(time.Second)
 	p.sees("not saved: entry 1: send_rate: too much; entry 2: bad")
+	p.writer.err = nil
+	p.press("-")
+	p.wait(time.Second)
+	want := []write{{"api-0007.fra1", "/srv/api/log/api.log", 6000, 6300}, {"api-0007.fra1", "/srv/api/log/api.log", 6000, 5700}}
+	if got := p.writer.written(); !slices.Equal(got, want) {
+		t.Fatalf("want %v, got %v", want, got)
+	}
 }
 
 func TestRefusedByTheAgentIsSaid(t *testing.T) {

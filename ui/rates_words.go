@@ -28,6 +28,9 @@ func (r *rates) message(width int) []piece {
 	case phaseSaved:
 		out = append(out, piece{good, fmt.Sprintf("saved rev %d", u.revision)},
 			piece{text, fmt.Sprintf("  not applied yet %s", store.Ago(now.Sub(u.savedAt)))})
+		if u.hosts > 1 {
+			out = append(out, piece{text, fmt.Sprintf(", %s of %s hosts run it", grouped(int64(u.running)), grouped(int64(u.hosts)))})
+		}
 	case phaseApplied:
 		out = append(out, piece{good, fmt.Sprintf("saved rev %d  applied %.1f s", u.revision, u.applied.Seconds())})
 	case phaseRefused:
@@ -35,7 +38,8 @@ func (r *rates) message(width int) []piece {
 	case phaseFailed:
 		out = append(out, piece{bad, "not saved: " + termsafe.Line(u.why)})
 	case phaseConflict:
-		out = append(out, piece{bad, "not saved: " + termsafe.Line(u.why)}, piece{text, fmt.Sprintf("; your %s is not written", perSecond(u.sent))})
+		out = append(out, piece{bad, "not saved: " + u.theirRate() + " meanwhile"}, piece{text, "  "}, piece{key, r.env.keys.first(actConflict)},
+			piece{text, " decides about your " + perSecond(u.want)})
 	case phaseUndone:
 		out = append(out, piece{text, "as it was, nothing written"})
 	}
@@ -43,7 +47,7 @@ func (r *rates) message(width int) []piece {
 	if r.env.putsBack() && u.want != u.base {
 		back = []piece{{text, "  "}, {key, r.env.keys.first(actBack)}, {dim, " puts " + perSecond(u.base) + " back"}}
 	}
-	host, service, path := termsafe.Clean(u.host), termsafe.Clean(u.service), termsafe.Tail(termsafe.Clean(u.logPath), 40)
+	host, service, path := termsafe.Clean(u.where()), termsafe.Clean(u.service), termsafe.Tail(termsafe.Clean(u.logPath), 40)
 	names := []string{" " + host + " " + service + " " + path + " ", " " + service + " " + path + " ", " " + host + " " + service + " ", " " + service + " ", ""}
 	for _, tail := range [][]piece{back, nil} { // the way back matters more than the name
 		for _, name := range names {
@@ -53,13 +57,16 @@ func (r *rates) message(width int) []piece {
 			}
 		}
 	}
+	if u.phase == phaseConflict {
+		out = out[2:] // what to do about it matters more than from where to where
+	}
 	return append([]piece{{text, " "}}, out...)
 }
 
 // change is from and to in words.
 func (u *tune) change() string {
 	if u.phase == phaseConflict {
-		return fmt.Sprintf("%s → %s", perSecond(u.base), perSecond(u.sent))
+		return fmt.Sprintf("%s → %s", perSecond(u.base), perSecond(u.want))
 	}
 	if u.back {
 		return "back to " + perSecond(u.want)

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"logagent/agent"
+	"logagent/etcdcfg/change"
 	"logagent/ui/store"
 )
 
@@ -29,12 +31,24 @@ func history(rnd *rand.Rand, in, out float64, from, to int64) *agent.History {
 	return h
 }
 
-func docKey(host string) string { return "/logagent/" + host + "/logconfig" }
+func docKey(name string) string {
+	if group, ok := strings.CutPrefix(name, "@"); ok {
+		return "/logagent.groups/" + group
+	}
+	return "/logagent/" + name + "/logconfig"
+}
+
+func nameOf(key string) (string, bool) {
+	if group, ok := strings.CutPrefix(key, "/logagent.groups/"); ok {
+		return "@" + group, true
+	}
+	return strings.CutSuffix(strings.TrimPrefix(key, "/logagent/"), "/logconfig")
+}
 
 // sample is a small fleet as an operator meets it: most is well, a few are not.
 func sample(now func() time.Time) *store.Store {
 	rnd := rand.New(rand.NewPCG(7, 11))
-	s := store.New(store.Options{Now: now})
+	s := store.New(store.Options{Now: now, NameOf: nameOf})
 	boot := now().Add(-12 * 24 * time.Hour)
 	doc := func(host string, rev int64, entries ...agent.Service) {
 		s.SetDocument(host, agent.Document{Key: docKey(host), Revision: rev, Services: entries})
@@ -110,4 +124,32 @@ func webDetail(now time.Time, seq uint64, rev, limit int64) agent.Status {
 			History: history(rnd, 88, 88, 0, 0)},
 	}
 	return st
+}
+
+// samplePast is what became of the document of the sample's worst host.
+func samplePast(now time.Time) map[string][]change.Record {
+	doc := func(nginx, audit string) []byte {
+		return []byte(`[{"service":"nginx","log_path":"/var/log/nginx/access.log","topic":"nginx-access","send_rate":` + nginx + `},
+ {"service":"audit","log_path":"/var/log/app/audit.log","topic":"audit","send_rate":` + audit + `}]`)
+	}
+	batch := []byte(strings.TrimSuffix(string(doc("5000", "0")), "]") + `,
+ {"service":"batch","log_path":"/var/log/old/batch.log","topic":"batch","send_rate":1000}]`)
+	states := [][]byte{nil, doc("4000", "100"), doc("4000", "100"), doc("4000", "0"), doc("5000", "0"), batch}
+	states[2] = []byte(strings.ReplaceAll(string(states[1]), "\n ", " "))
+	alice := change.Who{User: "alice", Host: "bastion-1", SSH: "10.20.0.7"}
+	bob := change.Who{User: "bob", Host: "adm-2"}
+	made := []change.Record{
+		{ID: "01JD0000000000000000000001", At: now.Add(-400 * 24 * time.Hour), Who: bob, Kind: change.KindApply, Note: "first rollout of the web hosts", Revision: 31004},
+		{ID: "01JD0000000000000000000002", At: now.Add(-50 * time.Hour), Who: alice, Kind: change.KindEdit, Revision: 44120, Base: 31004},
+		{ID: "01JD0000000000000000000003^", At: now.Add(-26 * time.Minute), Kind: change.KindOutside, Revision: 47100, Base: 44120},
+		{ID: "01JD0000000000000000000003", At: now.Add(-26 * time.Minute), Who: alice, Kind: change.KindRate, Revision: 48190, Base: 47100},
+		{ID: "01JD0000000000000000000004", At: now.Add(-4 * time.Minute), Who: bob, Kind: change.KindEdit, Note: "nightly batch job, INC-2231", Revision: 48209, Base: 48190},
+	}
+	var out []change.Record
+	for i, r := range made {
+		r.Version, r.Name = change.RecordVersion, "web-0187.fra1"
+		r.Before, r.After = change.Pack(states[i]), change.Pack(states[i+1])
+		out = append([]change.Record{r}, out...)
+	}
+	return map[string][]change.Record{"web-0187.fra1": out}
 }

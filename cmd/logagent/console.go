@@ -165,12 +165,12 @@ func (a *app) show(ctx context.Context, sc screen) error {
 	defer stop()
 
 	o := ui.Options{
-		Store: f.store, Watcher: sc.etcd, Own: sc.own, AgentInside: sc.inside, Fleet: sc.name, Version: thisBuild().Version,
+		Store: f.store, Watcher: sc.etcd, History: sc.etcd, Own: sc.own, AgentInside: sc.inside, Fleet: sc.name, Version: thisBuild().Version,
 		EtcdAddr: strings.Join(sc.settings.EtcdAddrs, ","), KafkaAddr: strings.Join(sc.settings.KafkaAddrs, ","),
 		Theme: ui.Theme(sc.flags.theme), SaveDir: ".", Output: a.stdout,
 	}
 	if !sc.flags.readOnly {
-		o.Writer = writer{sc.etcd}
+		o.Writer = writer{sc.etcd, a.who()}
 	}
 	return ui.Run(ctx, o)
 }
