@@ -14,9 +14,10 @@ import (
 
 // Exit codes.
 const (
-	exitDone   = 0
-	exitFailed = 1
-	exitUsage  = 2
+	exitDone    = 0
+	exitFailed  = 1
+	exitUsage   = 2
+	exitDiffers = 3 // only where --exit-code asks for it
 )
 
 // app is what the verbs share: where they read and write, and the flags of all of them.
@@ -39,6 +40,9 @@ func usage(format string, args ...any) error { return usageError{fmt.Errorf(form
 // errSaid ends a verb with exit 1 that has already said on its output what is wrong.
 var errSaid = errors.New("failed")
 
+// errDiffers ends a verb with exit 3: it was asked to tell a difference so.
+var errDiffers = errors.New("there are differences")
+
 // run is the whole program; it returns the exit code.
 func run(a app, args []string) int {
 	root := a.root()
@@ -54,6 +58,8 @@ func run(a app, args []string) int {
 	case errors.As(err, &wrong):
 		fmt.Fprintf(a.stderr, "logagent: %v\nlogagent --help tells what there is\n", err)
 		return exitUsage
+	case errors.Is(err, errDiffers):
+		return exitDiffers
 	case errors.Is(err, errSaid), errors.Is(err, ui.ErrStalled): // the latter can't be said: the terminal takes nothing
 		return exitFailed
 	default:
@@ -76,7 +82,7 @@ func (a *app) root() *cobra.Command {
 Agents on every host follow log files and send their lines to Kafka; what each of them
 follows, and how fast, lives in etcd. The console shows all hosts and changes any of them.
 
-Exit code: 0 done, 1 failed, 2 wrong usage.`,
+Exit code: 0 done, 1 failed, 2 wrong usage; 3 where --exit-code asks to tell differences so.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args: func(_ *cobra.Command, args []string) error {

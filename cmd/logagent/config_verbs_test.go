@@ -1,0 +1,498 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"logagent/etcdcfg"
+	"logagent/etcdcfg/change"
+)
+
+// shell runs verbs in a place and holds them to their exit code.
+type shell struct {
+	*place
+	t *testing.T
+}
+
+func (s shell) run(code int, args ...string) (stdout, stderr string) {
+	s.t.Helper()
+	got, stdout, stderr := runBinary(s.t, s.dir, args...)
+	if got != code {
+		s.t.Fatalf("%q: want exit %d, got %d\nstdout: %s\nstderr: %s", args, code, got, stdout, stderr)
+	}
+	return stdout, stderr
+}
+
+// says wants words somewhere in what a verb writes.
+func (s shell) says(code int, words string, args ...string) string {
+	s.t.Helper()
+	stdout, stderr := s.run(code, args...)
+	if !strings.Contains(stdout+stderr, words) {
+		s.t.Errorf("%q: want %q\nstdout: %s\nstderr: %s", args, words, stdout, stderr)
+	}
+	return stdout
+}
+
+func (s shell) decode(v any, code int, args ...string) {
+	s.t.Helper()
+	stdout, stderr := s.run(code, args...)
+	if err := json.Unmarshal([]byte(stdout), v); err != nil {
+		s.t.Fatalf("%q: %v\nstdout: %s\nstderr: %s", args, err, stdout, stderr)
+	}
+}
+
+// group puts the document of a group; name without its @.
+func (p *place) group(t *testing.T, name, text string) { p.put(t, "/logagent.groups/"+name, text) }
+
+// revision is that of the whole etcd: it moves with every write.
+func (p *place) revision(t *testing.T) int64 {
+	t.Helper()
+	r, err := p.etcd.Client().Get(t.Context(), "none")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Header.Revision
+}
+
+func (p *place) documentOf(t *testing.T, name string) string {
+	t.Helper()
+	l, err := etcdcfg.ParsePattern(etcdcfg.DefaultPattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.key(t, l.Config(name))
+}
+
+const (
+	nginxEntry = `{"service":"nginx",  "log_path":"/var/log/nginx/access.log","topic":"web","send_rate":5000,"colour":"red"}`
+	appEntry   = `{ "log_path":"/srv/app.log", "service":"app", "topic":"app" }`
+)
+
+func TestFieldsAreSetOnManyDocumentsAtOnceAndTakenBack(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	s := shell{p, t}
+	before := make(map[string]string)
+	for i := range 40 {
+		name := fmt.Sprintf("web-%02d", i)
+		before[name] = fmt.Sprintf("[%s,\n\t%s ]", nginxEntry, appEntry)
+		p.document(t, name, before[name])
+	}
+	p.document(t, "db-1", `[`+appEntry+`]`)
+	s.says(exitDone, "40 documents: web-00 web-01 web-02 … web-39", "config", "set", "web-*", "nginx", "send_rate=8000", "--note", "evening peak")
+	at := int64(0)
+	for name, text := range before {
+		if got, want := p.documentOf(t, name), strings.Replace(text, "5000", "8000", 1); got != want {
+			t.Errorf("%s: a changed field touches nothing else\nwant %s\ngot  %s", name, want, got)
+		}
+		var d documentOut
+		s.decode(&d, exitDone, "config", "get", name, "--json")
+		if at == 0 {
+			at = d.Revision
+		}
+		if d.Revision != at {
+			t.Errorf("%s was written in another transaction", name)
+		}
+	}
+	var records []recordOut
+	s.decode(&records, exitDone, "config", "history", "web-07", "--json")
+	if len(records) == 0 || records[0].Note != "evening peak" || records[0].Who.User == "" || records[0].Change == "" ||
+		len(records[0].Entries) != 1 || string(records[0].Entries[0].Fields[0].After) != "8000" {
+		t.Fatalf("%+v", records)
+	}
+	if text, _ := s.run(exitDone, "config", "history", "show", records[0].ID); !strings.Contains(text, "send_rate 5000 → 8000") || !strings.Contains(text, "evening peak") {
+		t.Errorf("got %s", text)
+	}
+	var sets []changeSetOut
+	s.decode(&sets, exitDone, "config", "changes", "--json")
+	if len(sets) != 1 || sets[0].ID != records[0].Change || !sets[0].Atomic || sets[0].Done != 40 {
+		t.Fatalf("%+v", sets)
+	}
+	p.document(t, "web-03", strings.Replace(before["web-03"], "5000", "9000", 1)) // somebody else
+	stdout := s.says(exitFailed, "39 of 40 documents written", "config", "reverse", sets[0].ID)
+	if !strings.Contains(stdout, "conflict") || !strings.Contains(stdout, "web-03") {
+		t.Errorf("want the conflict named, got %s", stdout)
+	}
+	for name, text := range before {
+		if name == "web-03" {
+			text = strings.Replace(text, "5000", "9000", 1)
+		}
+		if got := p.documentOf(t, name); got != text {
+			t.Errorf("%s is not as it was: %s", name, got)
+		}
+	}
+	if got := p.documentOf(t, "db-1"); got != `[`+appEntry+`]` {
+		t.Errorf("a host that was not selected: %s", got)
+	}
+}
+
+func TestExportAndApplyAreTheIdentity(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	s := shell{p, t}
+	documents := map[string]string{
+		"web-1":    `[` + nginxEntry + `]`,
+		"web-2":    "[\n  " + appEntry + "\n]\n",
+		"empty":    `[]`,
+		"broken":   `[{"service":""}]`,
+		"garbage":  "\xff\xfe no json",
+		"10.0.0.7": `[{"service":"s","log_path":"/ü \"x\".log","topic":"t","exclude":["*.gz"],"future":{"a":[1,2.50,null]}}]`,
+	}
+	for name, text := range documents {
+		p.document(t, name, text)
+	}
+	p.group(t, "web", "[ "+nginxEntry+" ]")
+	file := filepath.Join(p.dir, "fleet.json")
+	text, _ := s.run(exitDone, "config", "export")
+	writeFile(t, file, text)
+	s.says(exitDone, "7 documents written", "config", "export", "-o", file+"2")
+	if got := readFile(t, file+"2"); got != text {
+		t.Error("-o writes something else than what standard output gets")
+	}
+	revision := p.revision(t)
+	s.says(exitDone, "nothing to change", "config", "apply", "-f", file)
+	s.says(exitDone, "no difference", "config", "diff", "-f", file, "--exit-code")
+	if got := p.revision(t); got != revision {
+		t.Fatalf("export and apply wrote: revision %d became %d", revision, got)
+	}
+
+	// A host that is not named stays; an entry that is not in the file goes; what is the same stays to the byte.
+	p.document(t, "other", `[`+appEntry+`]`)
+	p.document(t, "web-1", `[`+appEntry+","+nginxEntry+`]`)
+	p.group(t, "web", `[]`)
+	if _, err := p.etcd.Client().Delete(t.Context(), "/logagent/web-2/logconfig"); err != nil {
+		t.Fatal(err)
+	}
+	s.says(exitDiffers, "- app /srv/app.log", "config", "diff", "-f", file, "--exit-code")
+	s.says(exitDone, "3 of 3 documents written", "config", "apply", "-f", file)
+	again, _ := s.run(exitDone, "config", "export", "web-*,@*,10.*,broken,empty,garbage")
+	if again != text {
+		t.Errorf("want what was exported\n%s\ngot\n%s", text, again)
+	}
+	if got := p.documentOf(t, "web-1"); got != documents["web-1"] {
+		t.Errorf("bytes that were not asked for changed: %s", got)
+	}
+	if got := p.documentOf(t, "other"); got != `[`+appEntry+`]` {
+		t.Errorf("a host that is not named in the file: %s", got)
+	}
+
+	// A broken document travels, and is not written where it stands otherwise.
+	p.document(t, "broken", `[]`)
+	s.says(exitFailed, "broken", "config", "apply", "-f", file)
+	if got := p.documentOf(t, "broken"); got != `[]` {
+		t.Errorf("a broken document was written: %s", got)
+	}
+	s.says(exitDone, "nothing to change", "config", "apply", "-f", file, "--skip")
+}
+
+func TestImportBringsInWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	s := shell{p, t}
+	p.document(t, "web-1", `[]`)
+	folder := filepath.Join(p.dir, "in")
+	own := "[\n" + nginxEntry + "\n]"
+	writeFile(t, filepath.Join(folder, "web-1.json"), own)
+	writeFile(t, filepath.Join(folder, "web-2.json"), own)
+	writeFile(t, filepath.Join(folder, "@web.json"), own)
+	writeFile(t, filepath.Join(folder, "README"), "no document")
+	s.says(exitDone, "left as they are, because they have a document: web-1", "config", "import", "-f", folder)
+	for name, want := range map[string]string{"web-1": "[]", "web-2": own, "@web": own} {
+		if got := p.documentOf(t, name); got != want {
+			t.Errorf("%s: want %s, got %s", name, want, got)
+		}
+	}
+	s.run(exitDone, "config", "import", "-f", folder, "--replace")
+	if got := p.documentOf(t, "web-1"); !strings.Contains(got, "nginx") {
+		t.Errorf("got %s", got)
+	}
+	writeFile(t, filepath.Join(folder, "web-3.json"), `[{"service":"s"}]`)
+	revision := p.revision(t)
+	s.says(exitFailed, "web-3.json", "config", "import", "-f", folder)
+	if p.revision(t) != revision {
+		t.Error("a folder with a broken document is taken whole or not at all")
+	}
+}
+
+func TestDryRunWritesNothing(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	s := shell{p, t}
+	p.document(t, "web-1", `[`+nginxEntry+`]`)
+	p.document(t, "web-2", `[`+nginxEntry+`]`)
+	s.run(exitDone, "config", "set", "web-*", "nginx", "send_rate=6000")
+	var sets []changeSetOut
+	s.decode(&sets, exitDone, "config", "changes", "--json")
+	file := writeFile(t, filepath.Join(p.dir, "doc.json"), `[`+appEntry+`]`)
+	fleet := writeFile(t, filepath.Join(p.dir, "fleet.json"), `{"version":1,"hosts":{"web-1":[],"web-9":[`+appEntry+`]}}`)
+	editor := script(t, p.dir, `sed -i s/6000/7000/ "$1"`)
+	revision := p.revision(t)
+	for _, args := range [][]string{
+		{"set", "web-1", "nginx", "send_rate=7000"},
+		{"set", "web-*", "nginx", "paused=true"},
+		{"set", "web-1", file},
+		{"set", "web-*", "nginx", "send_rate=1", "--canary", "1"},
+		{"add", "web-*", file},
+		{"remove", "--all", "nginx"},
+		{"apply", "-f", fleet},
+		{"import", "-f", fleet},
+		{"rollback", "web-1"},
+		{"reverse", sets[0].ID},
+		{"edit", "web-1"},
+	} {
+		d := startWith(t, p.dir, append(append([]string{"config"}, args...), "--dry-run"), func(p *process) { p.Env = append(p.Env, "EDITOR="+editor) })
+		if code := d.exit(t); code != exitDone || !strings.Contains(d.stdout.String(), "dry run: nothing was written") || !strings.Contains(d.stdout.String(), "web-") {
+			t.Errorf("%q: exit %d\nstdout: %s\nstderr: %s", args, code, d.stdout, d.stderr)
+		}
+		if got := p.revision(t); got != revision {
+			t.Fatalf("%q wrote: revision %d became %d", args, revision, got)
+		}
+	}
+	var plan planOut
+	s.decode(&plan, exitDone, "config", "set", "web-*", "nginx", "send_rate=7000", "--dry-run", "--json")
+	if len(plan.Changes) != 2 || plan.Effect.RateBefore != 12000 || plan.Effect.RateAfter != 14000 {
+		t.Errorf("%+v", plan)
+	}
+}
+
+func TestEntriesAreAddedAndRemovedOnManyHosts(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	s := shell{p, t}
+	p.document(t, "web-1", `[`+nginxEntry+`]`)
+	p.document(t, "web-2", `[`+nginxEntry+`,{"service":"sys","log_path":"/var/log/syslog","topic":"other"}]`)
+	p.put(t, "/logagent.live/web-3", `{}`) // has no document yet
+	fields := []string{"service=sys", "log_path=/var/log/syslog", "topic=sys", "send_rate=100"}
+	revision := p.revision(t)
+	add := append([]string{"config", "add", "web-*"}, fields...)
+	s.says(exitFailed, "web-2", add...)
+	if p.revision(t) != revision {
+		t.Fatal("one host that it cannot be done to, and something was written")
+	}
+	s.says(exitDone, "left out: web-2", append(add, "--skip")...)
+	s.says(exitDone, "nothing to change", append(add, "--skip", "--filter", "topic=sys")...)
+	if got, want := strings.Join(strings.Fields(p.documentOf(t, "web-3")), " "), `"service": "sys", "log_path": "/var/log/syslog", "topic": "sys", "send_rate": 100`; !strings.Contains(got, want) {
+		t.Errorf("want %s, got %s", want, got)
+	}
+	if got := p.documentOf(t, "web-1"); !strings.HasPrefix(got, `[`+nginxEntry+`,`) || !strings.Contains(got, "/var/log/syslog") {
+		t.Errorf("got %s", got)
+	}
+	s.says(exitDone, "saved /logagent/new-host/logconfig", append([]string{"config", "add", "new-host"}, fields...)...)
+	s.says(exitFailed, "topic", "config", "add", "new-2", "service=x", "log_path=/x")
+
+	s.says(exitDone, "4 of 4 documents written", "config", "remove", "--all", "sys")
+	for name, want := range map[string]string{"web-1": `[` + nginxEntry + `]`, "web-2": `[` + nginxEntry + `]`, "web-3": "[]"} {
+		if got := p.documentOf(t, name); strings.Join(strings.Fields(got), "") != strings.Join(strings.Fields(want), "") {
+			t.Errorf("%s: want %s, got %s", name, want, got)
+		}
+	}
+	s.says(exitFailed, "no entry", "config", "remove", "web-1", "sys")
+	s.says(exitFailed, "none of", "config", "remove", "web-*", "sys")
+}
+
+func TestAnEntryFromAGroupIsChangedForAllOrGivenToTheHost(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	s := shell{p, t}
+	p.group(t, "web", `[`+nginxEntry+`]`)
+	p.document(t, "web-1", `[`+appEntry+`]`)
+	p.put(t, "/logagent.live/web-1", `{"host":"web-1","groups":["web"]}`)
+	p.put(t, "/logagent.live/web-2", `{"host":"web-2","groups":["web"]}`) // no document of its own
+	p.document(t, "gone-1", `[]`)
+	p.put(t, "/logagent.status/gone-1", `{"host":"gone-1","documents":[{"key":"/logagent/gone-1/logconfig"},{"key":"/logagent.groups/web"}]}`)
+
+	revision := p.revision(t)
+	for _, host := range []string{"web-1", "web-2", "gone-1", "web-*"} {
+		out := s.says(exitFailed, "from group @web, which 3 hosts follow", "config", "set", host, "nginx", "send_rate=1")
+		_ = out
+	}
+	s.says(exitFailed, "config set @web nginx send_rate=1 ", "config", "set", "web-1", "nginx", "send_rate=1")
+	s.says(exitFailed, "config set web-1 nginx send_rate=1 --own", "config", "set", "web-1", "nginx", "send_rate=1")
+	s.says(exitFailed, "config set web-1 nginx paused=true --own", "config", "remove", "web-1", "nginx")
+	if p.revision(t) != revision {
+		t.Fatal("a refusal wrote something")
+	}
+
+	s.says(exitDone, "3 hosts follow it now", "config", "set", "@web", "nginx", "send_rate=7000", "--dry-run")
+	if stdout, stderr := s.run(exitDone, "config", "set", "@web", "nginx", "send_rate=7000"); !strings.HasPrefix(stdout, "saved /logagent.groups/web") || stderr != "" {
+		t.Errorf("%s %s", stdout, stderr)
+	}
+	if got, want := p.documentOf(t, "@web"), `[`+strings.Replace(nginxEntry, "5000", "7000", 1)+`]`; got != want {
+		t.Errorf("want %s, got %s", want, got)
+	}
+	s.says(exitDone, "saved /logagent/web-1", "config", "set", "web-1", "nginx", "send_rate=10", "--own")
+	s.says(exitDone, "saved /logagent/web-2", "config", "set", "web-2", "nginx", "send_rate=20", "--own")
+	var got []effectiveOut
+	s.decode(&got, exitDone, "config", "get", "web-1", "--effective", "--json")
+	if len(got) != 2 || got[0].From != "web-1" || got[1].From != "web-1" || !strings.Contains(string(got[1].Entry), `"colour": "red"`) || !strings.Contains(string(got[1].Entry), `10`) {
+		t.Errorf("want the group's entry as one of its own, changed, got %+v", got)
+	}
+	s.decode(&got, exitDone, "config", "get", "gone-1", "--effective", "--json")
+	if len(got) != 1 || got[0].From != "@web" {
+		t.Errorf("%+v", got)
+	}
+	// Where the group is named too, the change reaches its hosts through it.
+	s.says(exitDone, "documents written", "config", "set", "*,@web", "nginx", "topic=all")
+	if strings.Contains(p.documentOf(t, "gone-1"), "nginx") || !strings.Contains(p.documentOf(t, "@web"), `"topic":"all"`) {
+		t.Errorf("gone-1: %s, @web: %s", p.documentOf(t, "gone-1"), p.documentOf(t, "@web"))
+	}
+	// A filter sees what a host has from its groups, and leaves hosts out with that.
+	s.says(exitDone, "1 of 1 document written", "config", "set", "*", "app", "send_rate=3", "--filter", "host!=gone* service=nginx")
+	s.says(exitFailed, "from group @web", "config", "set", "*", "nginx", "send_rate=3", "--filter", "host=gone* service=nginx")
+}
+
+func TestADocumentIsRolledBackToAnyMomentOfItsHistory(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	s := shell{p, t}
+	first := "[" + nginxEntry + "]\n"
+	file := writeFile(t, filepath.Join(p.dir, "doc.json"), first)
+	s.run(exitDone, "config", "set", "web-1", file)
+	s.run(exitDone, "config", "set", "web-1", "nginx", "send_rate=6000")
+	s.run(exitDone, "config", "set", "web-1", "nginx", "send_rate=7000")
+	if _, err := p.etcd.Client().Compact(t.Context(), p.revision(t)); err != nil {
+		t.Fatal(err)
+	}
+	s.says(exitDone, "saved", "config", "rollback", "web-1")
+	if got := p.documentOf(t, "web-1"); got != strings.Replace(first, "5000", "6000", 1) {
+		t.Fatalf("got %s", got)
+	}
+	var records []recordOut
+	s.decode(&records, exitDone, "config", "history", "web-1", "--json")
+	if len(records) != 4 || records[0].Kind != change.KindRollback || records[0].Of != records[1].ID+"^" {
+		t.Fatalf("%+v", records)
+	}
+	s.says(exitDone, "saved", "config", "rollback", "web-1", records[3].ID)
+	if got := p.documentOf(t, "web-1"); got != first {
+		t.Errorf("want the bytes of then, got %s", got)
+	}
+	if got, _ := s.run(exitDone, "config", "get", "web-1", "--at", records[1].ID); got != strings.Replace(first, "5000", "7000", 1) {
+		t.Errorf("got %s", got)
+	}
+	s.says(exitDone, "send_rate 6000 → 7000", "config", "diff", "web-1", records[2].ID, records[1].ID)
+
+	// By other means.
+	p.document(t, "web-1", `[`+appEntry+`]`)
+	s.says(exitDone, "outside", "config", "history", "web-1")
+	s.says(exitDone, "saved", "config", "rollback", "web-1")
+	if got := p.documentOf(t, "web-1"); got != first {
+		t.Errorf("want what stood before the edit by other means, got %s", got)
+	}
+	// To before there was any.
+	s.says(exitDone, "deleted /logagent/web-1/logconfig", "config", "rollback", "web-1", records[3].ID+"^")
+	if got := p.documentOf(t, "web-1"); got != "" {
+		t.Errorf("got %s", got)
+	}
+	s.says(exitDone, "saved", "config", "rollback", "web-1")
+	if got := p.documentOf(t, "web-1"); got != first {
+		t.Errorf("a rollback can be rolled back, got %s", got)
+	}
+	s.says(exitFailed, "no such record", "config", "rollback", "web-1", "01JD0000000000000000000000")
+	s.says(exitFailed, "no history", "config", "rollback", "nobody")
+}
+
+func TestListTellsOfTwoThousandDocumentsQuickly(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	s := shell{p, t}
+	const hosts = 2000
+	manyDocuments(t, p, hosts)
+	p.document(t, "broken", "[")
+	begin := time.Now()
+	var out []listed
+	s.decode(&out, exitDone, "config", "list", "--json")
+	took := time.Since(begin)
+	if len(out) != hosts+1 || out[0].Problem == "" || out[1].Name != "h-0000" || out[1].SendRate != 5000 || !slices.Equal(out[1].Services, []string{"nginx"}) {
+		t.Errorf("%d documents: %+v", len(out), out[:2])
+	}
+	t.Logf("%d documents listed in %s", len(out), took)
+	if took > 10*time.Second {
+		t.Errorf("took %s", took)
+	}
+	if out, _ := s.run(exitDone, "config", "list", "h-00*", "--filter", "rate<5100 nginx"); strings.Count(out, "\n") != 101 || !strings.HasPrefix(out, "NAME") {
+		t.Errorf("got %d lines: %.300s", strings.Count(out, "\n"), out)
+	}
+}
+
+// manyDocuments writes the documents h-0000 and so on.
+func manyDocuments(t *testing.T, p *place, n int) {
+	t.Helper()
+	for i := range n {
+		p.document(t, fmt.Sprintf("h-%04d", i), `[`+nginxEntry+`]`)
+	}
+}
+
+func TestHostileTextInEtcdDoesNothingToTheTerminal(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	s := shell{p, t}
+	p.document(t, "web-1", "[{\"service\":\"\u202eevil\u200b\",\"log_path\":\"/x\",\"topic\":\"t\"}]")
+	p.document(t, "web-2", "\x1b[2J\x1b]0;gone\x07")
+	s.run(exitDone, "config", "set", "web-1", "/x", "send_rate=5", "--note", "a \u202e b")
+	for _, args := range [][]string{{"list"}, {"list", "-l"}, {"history"}, {"history", "web-1", "-l"}, {"get", "web-1", "--effective"}, {"diff", "web-1"}, {"set", "*", "/x", "send_rate=6", "--dry-run", "--skip"}} {
+		code, stdout, stderr := runBinary(t, p.dir, append([]string{"config"}, args...)...)
+		if code != exitDone {
+			t.Errorf("%q: exit %d: %s", args, code, stderr)
+		}
+		if i := strings.IndexAny(stdout+stderr, "\x1b\x07\u202e\u200b"); i >= 0 {
+			t.Errorf("%q: byte %d of %q", args, i, stdout+stderr)
+		}
+	}
+}
+
+func TestValidateTakesTheFileOfAFleet(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	good := writeFile(t, filepath.Join(dir, "good.json"), `{"version":1,"hosts":{"web-1":[`+nginxEntry+`]},"groups":{"web":[`+appEntry+`]}}`)
+	bad := writeFile(t, filepath.Join(dir, "bad.json"), `{"version":1,"hosts":{"web-1":[{"service":"s","log_path":"/a"}],"a/b":[]}}`)
+	object := writeFile(t, filepath.Join(dir, "object.json"), nginxEntry)
+	for file, want := range map[string]string{good: "valid, 2 documents, entries 2", bad: "web-1", object: "put [ and ] around it"} {
+		code, stdout, stderr := runBinary(t, dir, "config", "validate", file)
+		if wantCode := exitFailed; file == good {
+			wantCode = exitDone
+			if code != wantCode {
+				t.Errorf("exit %d", code)
+			}
+		} else if code != wantCode {
+			t.Errorf("exit %d", code)
+		}
+		if !strings.Contains(stdout+stderr, want) {
+			t.Errorf("%s: want %q, got %s%s", file, want, stdout, stderr)
+		}
+	}
+}
+
+// script writes a program for EDITOR; the file is its $1.
+func script(t *testing.T, dir, text string) string {
+	t.Helper()
+	path := filepath.Join(dir, fmt.Sprintf("editor-%d.sh", time.Now().UnixNano()))
+	writeFile(t, path, "#!/bin/sh\n"+text+"\n")
+	if err := os.Chmod(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestTheHistoryIsAsLongAsTheConfigurationSays(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, "history_keep = 3")
+	s := shell{p, t}
+	p.document(t, "web-1", `[`+nginxEntry+`]`)
+	for rate := range 6 {
+		s.run(exitDone, "config", "set", "web-1", "nginx", fmt.Sprintf("send_rate=%d", rate+1))
+	}
+	var records []recordOut
+	s.decode(&records, exitDone, "config", "history", "web-1", "--json", "-n", "0")
+	records = slices.DeleteFunc(records, func(r recordOut) bool { return r.Kind == change.KindOutside })
+	if len(records) != 3 || string(records[0].Entries[0].Fields[0].After) != "6" {
+		t.Errorf("want the newest three, got %+v", records)
+	}
+	p.configure(t, "history_keep = 0")
+	s.says(exitFailed, "history_keep", "config", "list")
+}

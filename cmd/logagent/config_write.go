@@ -1,0 +1,377 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"logagent/agent"
+	"logagent/etcdcfg"
+	"logagent/etcdcfg/change"
+	"logagent/ui/termsafe"
+)
+
+// manyHelp is what every verb says that writes any number of documents.
+const manyHelp = `What changes is shown first, with what it comes to. On a terminal it is asked for, above 20
+documents by typing their number; a script writes at once. Up to 63 documents are written in
+one transaction of etcd. More, and those with --canary, are a recorded change that is made
+in steps: config changes lists them, config resume goes on with one, config reverse takes back
+what is done.`
+
+// writing is the flags of a verb that writes documents.
+type writing struct {
+	writeFlags
+	rollout rolloutFlags
+	sel     selectFlags
+	skip    bool
+}
+
+// add gives a verb the flags of one that writes any number of documents.
+func (w *writing) add(c *cobra.Command) {
+	w.writeFlags.add(c)
+	w.rollout.add(c)
+	c.PreRunE = func(*cobra.Command, []string) error { return cmp.Or(w.check(), w.rollout.check()) }
+	c.Flags().BoolVar(&w.skip, "skip", false, "leave out documents that it cannot be done to, instead of doing nothing")
+}
+
+// order is what a verb wants written.
+type order struct {
+	kind   change.Kind // "" means KindEdit
+	of     string      // of a rollback: the record
+	plan   etcdcfg.Plan
+	exact  bool // a single document: written on the very revision that it was planned on
+	pinned bool // one document that was named: a script reads one line, saved KEY at revision N
+	// revision of the single document, for when it is as it should be.
+	revision int64
+	// hosts counts those that follow each group of the plan: a change of its document reaches
+	// them all.
+	hosts map[string]int
+}
+
+// change plans edits of one document.
+func (o *order) change(d etcdcfg.Document, edits []change.Edit) {
+	o.revision = d.Revision
+	if len(edits) == 0 {
+		o.plan.Same = append(o.plan.Same, d.Name)
+		return
+	}
+	o.add(etcdcfg.PlanEdits([]etcdcfg.Document{d}, edits))
+}
+
+func (o *order) add(p etcdcfg.Plan) {
+	o.plan.Steps = append(o.plan.Steps, p.Steps...)
+	o.plan.Same = append(o.plan.Same, p.Same...)
+	o.plan.Problems = append(o.plan.Problems, p.Problems...)
+}
+
+// refuse notes why nothing can be done to a document.
+func (o *order) refuse(name string, err error) {
+	o.plan.Problems = append(o.plan.Problems, etcdcfg.Problem{Name: name, Err: err})
+}
+
+// finish sorts the plan and sums it up.
+func (o *order) finish() {
+	p := &o.plan
+	slices.SortFunc(p.Steps, func(a, b etcdcfg.Step) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(p.Problems, func(a, b etcdcfg.Problem) int { return strings.Compare(a.Name, b.Name) })
+	slices.Sort(p.Same)
+	diffs := make([][]change.EntryDiff, len(p.Steps))
+	for i := range p.Steps {
+		diffs[i] = p.Steps[i].Diff
+	}
+	p.Effect = change.EffectOf(diffs)
+}
+
+// countHosts learns how many hosts follow the groups whose documents are to be changed.
+func (o *order) countHosts(ctx context.Context, client *etcdcfg.Client) error {
+	if !slices.ContainsFunc(o.plan.Steps, func(s etcdcfg.Step) bool { return strings.HasPrefix(s.Name, "@") }) {
+		return nil
+	}
+	groups, err := client.Groups(ctx, nil)
+	o.hosts = make(map[string]int)
+	for _, in := range groups {
+		for _, g := range in {
+			o.hosts[g]++
+		}
+	}
+	return err
+}
+
+// write reviews an order and carries it out: a document that was named by itself in one write,
+// others as a change set.
+func (a *app) write(ctx context.Context, s *settings, client *etcdcfg.Client, w writing, o order) error {
+	o.finish()
+	if len(o.plan.Problems) > 0 {
+		if !w.skip || len(o.plan.Steps)+len(o.plan.Same) == 0 {
+			return problemsError(o.plan.Problems, len(o.plan.Steps))
+		}
+		for _, p := range o.plan.Problems {
+			fmt.Fprintf(a.stderr, "logagent: left out: %s: %s\n", termsafe.Clean(p.Name), termsafe.Line(p.Err.Error()))
+		}
+	}
+	if len(o.plan.Steps) == 0 {
+		return a.nothingToDo(ctx, s, client, &o, w.writeFlags)
+	}
+	shown := !a.json && (a.asks() || !o.pinned)
+	if shown || w.dryRun || a.asks() && !w.yes {
+		if err := o.countHosts(ctx, client); err != nil {
+			return err
+		}
+	}
+	if w.dryRun {
+		return a.dryRun(&o)
+	}
+	switch {
+	case a.asks() && !w.yes && a.json: // what is asked for must be seen
+		writeReview(a.stderr, &o, mostGroups)
+	case a.asks() && !w.yes:
+		writeReview(a.stdout, &o, mostGroups)
+	case shown:
+		writeReview(a.stdout, &o, 0)
+	}
+	if err := a.confirm(ctx, w.writeFlags, len(o.plan.Steps)); err != nil {
+		return err
+	}
+	m := change.Meta{Who: a.who(), Note: w.note, Kind: cmp.Or(o.kind, change.KindEdit), Of: o.of}
+	if o.pinned && len(o.plan.Steps) == 1 && !w.rollout.set() {
+		return a.writeOne(ctx, s, client, &o, m)
+	}
+	return a.writeMany(ctx, s, client, w, o.plan, m)
+}
+
+// dryRun shows a plan.
+func (a *app) dryRun(o *order) error {
+	if a.json {
+		return a.writeJSON(planJSON(o))
+	}
+	writeReview(a.stdout, o, 0)
+	_, err := fmt.Fprintln(a.stdout, "dry run: nothing was written")
+	return err
+}
+
+// planOut is what --dry-run --json writes.
+type planOut struct {
+	Changes []changeOut   `json:"changes"`
+	Same    []string      `json:"same"` // stay as they are
+	Effect  change.Effect `json:"effect"`
+}
+
+func planJSON(o *order) planOut {
+	return planOut{Changes: changesJSON(o), Same: append([]string{}, o.plan.Same...), Effect: o.plan.Effect}
+}
+
+// nothingToDo ends a verb whose documents are as they should be. A script that sets one document
+// gets the line it reads.
+func (a *app) nothingToDo(ctx context.Context, s *settings, client *etcdcfg.Client, o *order, w writeFlags) error {
+	switch {
+	case w.dryRun && a.json, a.json && !o.pinned:
+		return a.writeJSON(planJSON(o))
+	case o.pinned && len(o.plan.Same) == 1 && (a.json || !a.asks() && !w.dryRun):
+		name := o.plan.Same[0]
+		if err := a.saved(client.Layout().Config(name), name, o.revision); err != nil {
+			return err
+		}
+		a.sayIdle(ctx, s, client, name)
+		return nil
+	}
+	what := "everything"
+	if len(o.plan.Problems) > 0 {
+		what = "the rest"
+	}
+	_, err := fmt.Fprintf(a.stdout, "nothing to change: %s is as it should be\n", what)
+	return err
+}
+
+// mostProblems is how many documents an error names.
+const mostProblems = 20
+
+// problemsError names the documents that something cannot be done to.
+func problemsError(problems []etcdcfg.Problem, others int) error {
+	var errs []error
+	for i, p := range problems {
+		if i == mostProblems && len(problems) > mostProblems+1 {
+			errs = append(errs, fmt.Errorf("and %d more", len(problems)-i))
+			break
+		}
+		errs = append(errs, problemWords(p))
+	}
+	if others > 0 {
+		errs = append(errs, fmt.Errorf("nothing was written; --skip leaves %s out and writes the other %d", counted(len(problems), "document"), others))
+	}
+	return errors.Join(errs...)
+}
+
+// problemWords puts the name before what is wrong, unless that begins with it.
+func problemWords(p etcdcfg.Problem) error {
+	var lines []string
+	for i, line := range strings.Split(p.Err.Error(), "\n") {
+		line = termsafe.Clean(line)
+		if i == 0 && !strings.HasPrefix(line, p.Name+":") && !strings.HasPrefix(line, hostWord(p.Name)+" ") && !strings.Contains(line, " of "+p.Name+" ") {
+			line = hostWord(termsafe.Clean(p.Name)) + ": " + line
+		}
+		lines = append(lines, line)
+	}
+	return errors.New(strings.Join(lines, "\n"))
+}
+
+// writeOne writes the single document of an order.
+func (a *app) writeOne(ctx context.Context, s *settings, client *etcdcfg.Client, o *order, m change.Meta) error {
+	step := &o.plan.Steps[0]
+	var revision int64
+	var err error
+	if o.exact {
+		revision, err = client.Save(ctx, step.Name, step.After, step.Base, m)
+	} else {
+		revision, err = client.Edit(ctx, step.Name, step.Edits, m)
+	}
+	if err != nil {
+		return err
+	}
+	if err := a.saved(client.Layout().Config(step.Name), step.Name, revision); err != nil {
+		return err
+	}
+	a.sayIdle(ctx, s, client, step.Name)
+	return nil
+}
+
+// scene is what a verb found in etcd.
+type scene struct {
+	documents []etcdcfg.Document          // selected, sorted by name
+	written   map[string]etcdcfg.Document // what HOSTS names, also what the filter did not leave
+	// What follows learnGroups has read.
+	groups  map[string]etcdcfg.Document // every group's, selected or not
+	entries map[string][]agent.Service  // of the groups
+	in      map[string][]string         // the groups of each host that is in some, @names in their order
+}
+
+// look reads the selected documents; the filter is held against each by itself.
+func look(ctx context.Context, client *etcdcfg.Client, sel selection) (scene, error) {
+	sc, err := read(ctx, client, sel)
+	sc.choose(sel)
+	return sc, err
+}
+
+// lookThrough reads the selected documents; the filter is held against all that a host follows,
+// what it has from its groups included.
+func lookThrough(ctx context.Context, client *etcdcfg.Client, sel selection) (scene, error) {
+	sc, err := read(ctx, client, sel)
+	if err == nil && sel.one() == "" {
+		err = sc.learnGroups(ctx, client)
+	}
+	sc.choose(sel)
+	return sc, err
+}
+
+// read reads what HOSTS names.
+func read(ctx context.Context, client *etcdcfg.Client, sel selection) (scene, error) {
+	sc := scene{written: make(map[string]etcdcfg.Document)}
+	if one := sel.one(); one != "" { // no need to read them all
+		raw, revision, err := client.Get(ctx, one)
+		if err == nil && revision != 0 {
+			sc.written[one] = etcdcfg.Document{Name: one, Raw: raw, Revision: revision}
+		}
+		return sc, err
+	}
+	docs, _, err := client.Documents(ctx, sel.names)
+	for _, d := range docs {
+		sc.written[d.Name] = d
+	}
+	return sc, err
+}
+
+// choose takes the documents that the filter leaves.
+func (sc *scene) choose(sel selection) {
+	for _, name := range slices.Sorted(maps.Keys(sc.written)) {
+		if sel.passes(name, sc.follows(name)) {
+			sc.documents = append(sc.documents, sc.written[name])
+		}
+	}
+}
+
+// follows are the entries of a document and, where they are learnt, of its host's groups. A broken
+// document has none: it is found by its name.
+func (sc *scene) follows(name string) []agent.Service {
+	var services []agent.Service
+	if d, ok := sc.written[name]; ok {
+		services, _, _ = agent.ParseDocument(d.Raw)
+	}
+	for _, group := range sc.in[name] {
+		for _, e := range sc.entries[group] {
+			if !slices.ContainsFunc(services, func(s agent.Service) bool { return s.LogPath == e.LogPath }) {
+				services = append(services, e)
+			}
+		}
+	}
+	return services
+}
+
+// learnGroups reads which hosts are in which groups, and what stands in these.
+func (sc *scene) learnGroups(ctx context.Context, client *etcdcfg.Client) error {
+	var err error
+	if sc.in, err = client.Groups(ctx, nil); err != nil || len(sc.in) == 0 {
+		return err
+	}
+	docs, _, err := client.Documents(ctx, func(name string) bool { return strings.HasPrefix(name, "@") })
+	sc.groups, sc.entries = make(map[string]etcdcfg.Document), make(map[string][]agent.Service)
+	for _, d := range docs {
+		sc.groups[d.Name] = d
+		sc.entries[d.Name], _, _ = agent.ParseDocument(d.Raw) // a broken one gives its hosts nothing new
+	}
+	return err
+}
+
+// members are the selected hosts that are in groups, sorted.
+func (sc *scene) members(sel selection) []string {
+	var out []string
+	for host := range sc.in {
+		if sel.names(host) && sel.passes(host, sc.follows(host)) {
+			out = append(out, host)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// hostsOf counts the hosts that follow a group.
+func (sc *scene) hostsOf(group string) int {
+	n := 0
+	for _, in := range sc.in {
+		if slices.Contains(in, group) {
+			n++
+		}
+	}
+	return n
+}
+
+// addHosts adds the selected hosts that have no document yet: those that are named, and those of
+// a glob that run an agent.
+func (sc *scene) addHosts(ctx context.Context, client *etcdcfg.Client, sel selection) error {
+	known := make(map[string]bool)
+	add := func(name string) {
+		if _, written := sc.written[name]; !written && !known[name] && sel.passes(name, sc.follows(name)) {
+			known[name] = true
+			sc.documents = append(sc.documents, etcdcfg.Document{Name: name})
+		}
+	}
+	if sel.one() == "" {
+		hosts, err := client.Hosts(ctx)
+		if err != nil {
+			return err
+		}
+		for _, host := range hosts {
+			if sel.names(host) {
+				add(host)
+			}
+		}
+	}
+	for _, name := range sel.literal() {
+		add(name)
+	}
+	return nil
+}
