@@ -113,7 +113,7 @@ Exit code: 0 done, 1 failed, 2 wrong usage; 3 where --exit-code asks to tell dif
 	root.Flags().BoolVar(&daemon, "daemon", false, "the agent alone, without a terminal")
 	flags.add(root.Flags())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(a.demoVerb(), a.configVerb(), a.statusVerb(), a.checkVerb(), a.tailVerb(), a.versionVerb())
+	root.AddCommand(a.demoVerb(), a.configVerb(), a.statusVerb(), a.hostsVerb(), a.seekVerb(), a.checkVerb(), a.tailVerb(), a.versionVerb())
 	return root
 }
 

@@ -1,18 +1,25 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"math"
+	"os"
+	"slices"
 	"strings"
 	"sync"
 	"text/tabwriter"
 	"time"
 
+	"github.com/charmbracelet/x/ansi"
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"logagent/agent"
 	"logagent/etcdcfg"
@@ -20,48 +27,120 @@ import (
 	"logagent/ui/termsafe"
 )
 
+// statusFlags are those of status.
+type statusFlags struct {
+	patience time.Duration
+	entries  bool
+	watch    time.Duration // 0: once
+	exitCode bool
+}
+
+// watchEvery is how often --watch looks when no interval is given: agents report as often.
+const watchEvery = 2 * time.Second
+
 func (a *app) statusVerb() *cobra.Command {
-	var patience time.Duration
+	var o statusFlags
 	c := a.jsonFlag(&cobra.Command{
 		Use:   "status [FILTER…]",
-		Short: "Say once how all hosts are",
-		Long: `Reads etcd and the status topic once and writes a line for every host, those in trouble
-first. A host that does not report while this listens is stale: its numbers are the last
-known. FILTER is as in the console: words, lag>1GB, behind>5m, state!=ok, !word. Exit 1
-where etcd or Kafka does not answer; hosts in trouble are no failure of this verb.`,
+		Short: "Say how all hosts are, and whether each runs what is wanted",
+		Long: `Reads etcd and the status topic and writes a line for every host, those in trouble first. A
+host that does not report while this listens is stale: its numbers are the last known. FILTER
+is as in the console: words, lag>1GB, behind>5m, state!=ok, group=web, drift>0, !word. Exit 1
+where etcd or Kafka does not answer; hosts in trouble are no failure of this verb.
+
+DESIRED, RUNNING and REFUSED are revisions of the host's document, and of each other document
+it follows where it does not run the desired one. DRIFT counts the entries that do not run as
+they are wanted; ? is not known, as of a host that is silent. --entries adds a line for every
+entry, as naming a single host does: where it is written, whether it runs as wanted and why not.
+
+--watch repeats this until it is interrupted: on a terminal in place, else one block after the
+other; with --json one line of JSON a round. With --exit-code the exit is 3 where a host is not
+known to run what is wanted; after --watch as of the last round.`,
 		Args: cobra.ArbitraryArgs,
 	})
-	c.Flags().DurationVar(&patience, "timeout", 5*time.Second, "how long to wait for every running agent to be heard")
-	c.RunE = func(_ *cobra.Command, args []string) error {
+	c.Flags().DurationVar(&o.patience, "timeout", 5*time.Second, "how long to wait for every running agent to be heard, and longer while more of them are")
+	c.Flags().BoolVar(&o.entries, "entries", false, "a line for every entry")
+	c.Flags().DurationVar(&o.watch, "watch", 0, "again every `INTERVAL`, 2s where none is given, until interrupted")
+	c.Flags().Lookup("watch").NoOptDefVal = watchEvery.String()
+	c.Flags().BoolVar(&o.exitCode, "exit-code", false, "exit 3 where a host is not known to run what is wanted")
+	c.RunE = func(c *cobra.Command, args []string) error {
 		filter, err := store.ParseFilter(strings.Join(args, " "))
 		if err != nil {
 			return usage("%w", err)
 		}
+		if c.Flags().Changed("watch") && o.watch < 100*time.Millisecond {
+			return usage("--watch=%s: at least 100ms; write --watch=5s", o.watch)
+		}
 		return a.withEtcd(func(ctx context.Context, s *settings, client *etcdcfg.Client) error {
-			return a.status(ctx, s, client, filter, patience)
+			return a.status(ctx, s, client, filter, o)
 		})
 	}
 	return c
 }
 
-// status feeds a store as the console does until every running agent was heard, and
-// writes what it holds then.
-func (a *app) status(ctx context.Context, s *settings, client *etcdcfg.Client, filter store.Filter, patience time.Duration) error {
+// status feeds a store as the console does until every running agent was heard, and writes
+// what it holds then; with --watch again and again.
+func (a *app) status(ctx context.Context, s *settings, client *etcdcfg.Client, filter store.Filter, o statusFlags) error {
 	f, err := newFleet(s, client, "", slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
 	reading, stop := context.WithCancel(ctx)
-	defer stop()
 	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
 	wg.Go(func() { f.run(reading, nil) })
-	etcdUp, kafkaUp := false, false
-	deadline, least := time.Now().Add(patience), time.Time{}
+	etcdUp, kafkaUp := f.hear(ctx, o.patience)
+	if o.watch > 0 && ctx.Err() != nil {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	r := statusRound{app: a, store: f.store, filter: filter, flags: o}
+	away := func() error {
+		var out []error
+		if !etcdUp {
+			out = append(out, fmt.Errorf("etcd: %s", naming(s.EtcdAddrs, client.Link().Error)))
+		}
+		if !kafkaUp {
+			out = append(out, fmt.Errorf("kafka: %s", naming(s.KafkaAddrs, f.topic.Link().Error)))
+		}
+		return errors.Join(out...)
+	}
+	if o.watch == 0 {
+		if err := r.write(nil); err != nil {
+			return err
+		}
+		return cmp.Or(away(), r.verdict())
+	}
+	var failed error
+	watching, end := context.WithCancel(ctx)
+	defer end()
+	_ = every(watching, o.watch, func() { // ends with ctx, or where nobody reads
+		if failed = r.write(away()); failed != nil {
+			end()
+		}
+		etcdUp, kafkaUp = client.Link().Up, f.topic.Link().Up
+	})
+	return cmp.Or(failed, r.verdict())
+}
+
+// mostPatience bounds how long hosts that are still being heard are waited for.
+const mostPatience = time.Minute
+
+// hear waits until every running agent was heard, and tells whether etcd and Kafka answered.
+// While more of them are heard it goes on beyond patience: of ten thousand hosts the topic
+// holds more than a slow machine reads in that time, and none of them is stale for that.
+func (f *fleet) hear(ctx context.Context, patience time.Duration) (etcdUp, kafkaUp bool) {
+	began := time.Now()
+	deadline, least := began.Add(patience), time.Time{}
+	missing := math.MaxInt
 	looking, enough := context.WithCancel(ctx)
 	defer enough()
 	_ = every(looking, 50*time.Millisecond, func() { // ends with looking only
 		now := time.Now()
-		etcdUp = etcdUp || client.Link().Up
+		etcdUp = etcdUp || f.etcd.Link().Up
 		if !kafkaUp && f.topic.Link().Up {
 			kafkaUp, least = true, now.Add(summaryWait)
 			if deadline.Before(least) {
@@ -70,30 +149,117 @@ func (a *app) status(ctx context.Context, s *settings, client *etcdcfg.Client, f
 		}
 		o := f.store.Fleet(store.Query{}).Overview
 		living, others := unheard(f.store)
+		if kafkaUp && living < missing && now.Sub(began) < mostPatience && deadline.Before(now.Add(summaryWait)) {
+			deadline = now.Add(summaryWait)
+		}
+		missing = living
 		if now.After(deadline) || o.Revision != 0 && kafkaUp && living == 0 && (others == 0 || now.After(least)) {
 			enough()
 		}
 	})
-	etcd, kafka := client.Link(), f.topic.Link()
 	f.store.DoubtUnheard()
-	view := f.store.Fleet(store.Query{Filter: filter, Count: math.MaxInt32})
-	stop()
-	wg.Wait()
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := a.writeHosts(view.Rows); err != nil {
-		return err
-	}
-	var away []error
-	if !etcdUp {
-		away = append(away, fmt.Errorf("etcd: %s", naming(s.EtcdAddrs, etcd.Error)))
-	}
-	if !kafkaUp {
-		away = append(away, fmt.Errorf("kafka: %s", naming(s.KafkaAddrs, kafka.Error)))
-	}
-	return errors.Join(away...)
+	return etcdUp, kafkaUp
 }
+
+// statusRound writes what a store holds, once or again and again.
+type statusRound struct {
+	app    *app
+	store  *store.Store
+	filter store.Filter
+	flags  statusFlags
+
+	rounds  int
+	differs bool // in the last one
+}
+
+// verdict is what the exit code says of the last round.
+func (r *statusRound) verdict() error {
+	if r.flags.exitCode && r.differs {
+		return errDiffers
+	}
+	return nil
+}
+
+// write writes one round; away is what does not answer, which a watch tells with each.
+func (r *statusRound) write(away error) error {
+	view := r.store.Fleet(store.Query{Filter: r.filter, Count: math.MaxInt32})
+	r.differs = slices.ContainsFunc(view.Rows, func(h store.HostRow) bool { return notAsWanted(&h) })
+	r.rounds++
+	a := r.app
+	if a.json {
+		out := make([]hostOut, 0, len(view.Rows))
+		for i := range view.Rows {
+			out = append(out, jsonOf(&view.Rows[i], r.store.Running(view.Rows[i].Host)))
+		}
+		if r.flags.watch == 0 {
+			return a.writeJSON(out)
+		}
+		e := json.NewEncoder(a.stdout)
+		e.SetEscapeHTML(false)
+		return e.Encode(out)
+	}
+	var b bytes.Buffer
+	r.table(&b, view.Rows)
+	if r.flags.watch == 0 {
+		_, err := b.WriteTo(a.stdout)
+		return err
+	}
+	head := view.At.Format(time.TimeOnly)
+	if away != nil {
+		head += "  " + termsafe.Line(away.Error())
+	}
+	_, err := io.WriteString(a.stdout, block(head, b.String(), a.stdout, r.rounds))
+	return err
+}
+
+// block is one round of a watch: on a terminal it is written over the one before, cut to the
+// screen, so that nothing scrolls and nothing flickers.
+func block(head, text string, to any, round int) string {
+	if !isTerminal(to) {
+		if round > 1 {
+			head = "\n" + head
+		}
+		return head + "\n" + text
+	}
+	width, height := screenSize(to)
+	return overwritten(head, text, width, height, round)
+}
+
+// overwritten is a block for a screen of so many columns and lines.
+func overwritten(head, text string, width, height, round int) string {
+	lines := append([]string{head}, strings.Split(strings.TrimSuffix(text, "\n"), "\n")...)
+	if len(lines) > height {
+		left := len(lines) - height + 1
+		lines = append(lines[:height-1], fmt.Sprintf("… lines more: %d", left))
+	}
+	var b strings.Builder
+	b.WriteString("\x1b[H")
+	if round == 1 {
+		b.WriteString("\x1b[2J")
+	}
+	for i, l := range lines {
+		if i > 0 {
+			b.WriteString("\r\n")
+		}
+		b.WriteString(ansi.Truncate(l, width, "…"))
+		b.WriteString("\x1b[K")
+	}
+	b.WriteString("\x1b[J")
+	return b.String()
+}
+
+// screenSize is the columns and lines of a terminal.
+func screenSize(of any) (width, height int) {
+	if f, ok := of.(*os.File); ok {
+		if w, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil && w.Col > 0 && w.Row > 1 {
+			return int(w.Col), int(w.Row)
+		}
+	}
+	return 80, 24
+}
+
+// notAsWanted tells whether a host is not known to run what is wanted.
+func notAsWanted(r *store.HostRow) bool { return r.Config != store.ConfigRunning || r.Drifting > 0 }
 
 // naming puts the addresses before what is wrong with them, unless that names them all.
 func naming(addrs []string, why string) string {
@@ -141,6 +307,34 @@ type hostOut struct {
 	Config          string      `json:"config"`
 	Desired         int64       `json:"desired_revision"`
 	Running         int64       `json:"running_revision"`
+	Refused         int64       `json:"refused_revision"` // the last one; 0: none
+	Drifting        *int        `json:"drifting"`         // entries not as wanted; null: not known
+	GoneLeast       float64     `json:"gone_at_least_seconds,omitempty"`
+	Groups          []string    `json:"groups"`
+	Documents       []docOut    `json:"documents"`
+	Entries         []entryOut  `json:"entries"`
+}
+
+// docOut is one document that a host follows.
+type docOut struct {
+	Name    string `json:"name"` // the host, one of its addresses, or @group
+	Key     string `json:"key,omitempty"`
+	Config  string `json:"config"`
+	Desired int64  `json:"desired_revision"`
+	Running int64  `json:"running_revision"`
+	Refused int64  `json:"refused_revision"` // the last one; 0: none
+	Error   string `json:"error,omitempty"`  // why it was refused
+}
+
+// entryOut is one entry of a host.
+type entryOut struct {
+	Service  string      `json:"service"`
+	LogPath  string      `json:"log_path"`
+	Origin   string      `json:"origin"` // what holds it: the host, one of its addresses, or @group
+	SendRate int64       `json:"send_rate"`
+	State    agent.State `json:"state"`
+	Drift    string      `json:"drift"` // none, pending, refused, missing, unwanted, unknown
+	Cause    string      `json:"cause,omitempty"`
 }
 
 func configWord(c store.Config) string {
@@ -156,26 +350,52 @@ func configWord(c store.Config) string {
 	}
 }
 
-func (a *app) writeHosts(rows []store.HostRow) error {
-	if a.json {
-		out := make([]hostOut, 0, len(rows))
-		for i := range rows {
-			out = append(out, jsonOf(&rows[i]))
-		}
-		return a.writeJSON(out)
-	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "HOST\tSTATE\tFILES\tLAG\tBEHIND\tIN/s\tOUT/s\tCONFIG\tAGE\tPROBLEM")
+// table writes the hosts, and their entries where they are wanted.
+func (r *statusRound) table(to io.Writer, rows []store.HostRow) {
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "HOST\tSTATE\tFILES\tLAG\tBEHIND\tIN/s\tOUT/s\tCONFIG\tDESIRED\tRUNNING\tREFUSED\tDRIFT\tAGE\tPROBLEM")
 	for i := range rows {
 		writeHost(w, &rows[i])
 	}
-	return w.Flush()
+	_ = w.Flush() // into a buffer
+	if !r.flags.entries && (len(rows) != 1 || r.filter.Empty()) {
+		return
+	}
+	fmt.Fprintln(to)
+	fmt.Fprintln(w, "HOST\tSERVICE\tLOG_PATH\tORIGIN\tRATE\tSTATE\tDRIFT\tCAUSE")
+	for i := range rows {
+		for _, e := range entriesOf(&rows[i], r.store.Running(rows[i].Host)) {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", termsafe.Clean(rows[i].Host), termsafe.Clean(e.Service), termsafe.Clean(e.LogPath),
+				termsafe.Clean(originWord(e.Origin, rows[i].Host)), rateWord(e), e.State, e.Drift, termsafe.Line(e.Cause))
+		}
+	}
+	_ = w.Flush()
+}
+
+// originWord is where an entry is written, seen from its host.
+func originWord(origin, host string) string {
+	if origin == host {
+		return "host"
+	}
+	return origin
+}
+
+func rateWord(e entryOut) string {
+	switch {
+	case e.Drift == driftUnwanted:
+		return "-"
+	case e.SendRate == 0:
+		return "none"
+	}
+	return fmt.Sprint(e.SendRate)
 }
 
 func writeHost(w io.Writer, r *store.HostRow) {
 	host, problem := termsafe.Clean(r.Host), termsafe.Line(r.Problem)
+	desired, running, refused := revisionsWord(r)
+	config := fmt.Sprintf("%s\t%s\t%s\t%s\t%s", configWord(r.Config), desired, running, refused, driftWord(r))
 	if !r.HasStatus {
-		fmt.Fprintf(w, "%s\t%s\t-\t-\t-\t-\t-\t%s\t-\t%s\n", host, r.State, configWord(r.Config), problem)
+		fmt.Fprintf(w, "%s\t%s\t-\t-\t-\t-\t-\t%s\t-\t%s\n", host, r.State, config, problem)
 		return
 	}
 	behind := r.BehindFor.Round(time.Second).String()
@@ -183,15 +403,112 @@ func writeHost(w io.Writer, r *store.HostRow) {
 		behind = "≥" + behind
 	}
 	fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%.0f\t%.0f\t%s\t%s\t%s\n", host, r.State, r.Files, bytesWord(r.LagBytes), behind,
-		r.In, r.Out, configWord(r.Config), r.Age.Round(100*time.Millisecond), problem)
+		r.In, r.Out, config, r.Age.Round(100*time.Millisecond), problem)
 }
 
-func jsonOf(r *store.HostRow) hostOut {
+// revisionsWord is the revisions of the host's own document, and of others where they differ.
+func revisionsWord(r *store.HostRow) (desired, running, refused string) {
+	var d, n, x []string
+	for i := range r.Documents {
+		o := &r.Documents[i]
+		if i > 0 && (o.Config == store.ConfigRunning || o.Desired == o.Running) && o.Refused == 0 {
+			continue
+		}
+		name := ""
+		if i > 0 {
+			name = termsafe.Clean(o.Name) + " "
+		}
+		word := func(rev int64) string {
+			if rev == 0 {
+				return name + "-"
+			}
+			return fmt.Sprintf("%s%d", name, rev)
+		}
+		d, n = append(d, word(o.Desired)), append(n, word(o.Running))
+		if o.Refused != 0 {
+			x = append(x, word(o.Refused))
+		}
+	}
+	return orDash(strings.Join(d, ", ")), orDash(strings.Join(n, ", ")), orDash(strings.Join(x, ", "))
+}
+
+func driftWord(r *store.HostRow) string {
+	if n := drifting(r); n != nil {
+		return fmt.Sprint(*n)
+	}
+	return "?"
+}
+
+// drifting is how many entries are not as wanted; nil: not known.
+func drifting(r *store.HostRow) *int {
+	if r.Drifting == 0 && slices.ContainsFunc(r.Entries, func(e store.Entry) bool { return e.Drift == store.DriftUnknown }) {
+		return nil
+	}
+	if r.Drifting == 0 && (r.Config == store.ConfigUnknown || r.Config == store.ConfigRefused) {
+		return nil
+	}
+	return &r.Drifting
+}
+
+const driftUnwanted = "unwanted"
+
+// entriesOf are the wanted entries of a host with what its agent told of each, and those that
+// run and are not wanted.
+func entriesOf(r *store.HostRow, running []agent.CoarseEntry) []entryOut {
+	told := make(map[string]*agent.CoarseEntry, len(running))
+	for i := range running {
+		told[running[i].LogPath] = &running[i]
+	}
+	out := make([]entryOut, 0, len(r.Entries)+len(r.Unwanted))
+	for i := range r.Entries {
+		e := &r.Entries[i]
+		one := entryOut{Service: e.Service.Service, LogPath: e.Service.LogPath, Origin: e.DocHost, SendRate: e.Service.SendRate,
+			State: agent.StateUnknown, Drift: e.Drift.String()}
+		if t := told[e.Service.LogPath]; t != nil && !r.Stale && (r.Live != nil || r.HasStatus) {
+			one.State, one.Cause = t.State, t.Cause
+		}
+		if why := whyDrift(r, e); why != "" {
+			one.Cause = strings.TrimPrefix(one.Cause+"; "+why, "; ")
+		}
+		out = append(out, one)
+	}
+	for i := range r.Unwanted {
+		t := &r.Unwanted[i]
+		one := entryOut{Service: t.Service, LogPath: t.LogPath, Origin: r.Host, State: t.State, Drift: driftUnwanted, Cause: t.Cause}
+		for _, d := range r.Documents {
+			if t.Key != "" && d.Key == t.Key {
+				one.Origin = d.Name
+			}
+		}
+		out = append(out, one)
+	}
+	return out
+}
+
+// whyDrift says why an entry does not run as wanted, where more is known than the word.
+func whyDrift(r *store.HostRow, e *store.Entry) string {
+	for _, d := range r.Documents {
+		switch {
+		case d.Name != e.DocHost:
+		case e.Drift == store.DriftRefused:
+			return fmt.Sprintf("rev %d refused: %s", d.Refused, d.Error)
+		case e.Drift == store.DriftPending && d.Running != d.Desired:
+			return fmt.Sprintf("rev %d runs, rev %d is wanted", d.Running, d.Desired)
+		}
+	}
+	return ""
+}
+
+func jsonOf(r *store.HostRow, running []agent.CoarseEntry) hostOut {
 	o := hostOut{
 		Host: r.Host, State: r.State, Problem: r.Problem, Live: r.Live != nil, Stale: r.Stale,
 		Files: r.Files, Failing: r.Failing, LagBytes: r.LagBytes, BehindSeconds: r.BehindFor.Seconds(),
 		InPerSec: r.In, OutPerSec: r.Out, Limit: r.Limit, ThrottlePercent: r.Throttle,
-		Config: configWord(r.Config), Desired: r.Desired, Running: r.Running,
+		Config: configWord(r.Config), Desired: r.Desired, Running: r.Running, Refused: r.Refused, Drifting: drifting(r),
+		GoneLeast: r.Gone.Seconds(), Groups: append([]string{}, r.Groups...), Documents: []docOut{}, Entries: entriesOf(r, running),
+	}
+	for _, d := range r.Documents {
+		o.Documents = append(o.Documents, docOut{Name: d.Name, Key: d.Key, Config: configWord(d.Config), Desired: d.Desired, Running: d.Running, Refused: d.Refused, Error: d.Error})
 	}
 	if r.HasStatus {
 		age := r.Age.Seconds()

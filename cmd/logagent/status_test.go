@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"logagent/agent"
+	"logagent/ui/store"
+)
+
+func contains(text, words string) bool { return strings.Contains(text, words) }
+
+// json runs a verb and reads what it writes.
+func (p *place) json(t *testing.T, into any, args ...string) (code int, stdout string) {
+	t.Helper()
+	code, stdout, stderr := runBinary(t, p.dir, args...)
+	if err := json.Unmarshal([]byte(stdout), into); err != nil {
+		t.Fatalf("%q: exit %d, %v\nstdout: %s\nstderr: %s", args, code, err, stdout, stderr)
+	}
+	return code, stdout
+}
+
+func TestStatusTellsOfEachEntryWhereItIsWrittenAndWhetherItRuns(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, "groups = web")
+	own, group := p.newLedger(t, "in/own.log", 0), p.newLedger(t, "in/group.log", 0)
+	appendLines(t, 10, own, group)
+	p.put(t, "/logagent.groups/web", document(t, p.whole("in/group.log", "lines")))
+	d := start(t, p.dir, "--daemon")
+	p.apply(t, document(t, p.whole("in/own.log", "lines")))
+	p.complete(t, written(own, group), "lines")
+	status := func(want int, args ...string) hostOut {
+		t.Helper()
+		var hosts []hostOut
+		code, stdout := p.json(t, &hosts, append([]string{"status", "--json", "--timeout", "10s", "web-1"}, args...)...)
+		if code != want || len(hosts) != 1 {
+			t.Fatalf("want exit %d and one host, got %d\n%s", want, code, stdout)
+		}
+		return hosts[0]
+	}
+	h := status(exitDone, "--exit-code")
+	if h.Config != "running" || h.Drifting == nil || *h.Drifting != 0 || h.Desired == 0 || h.Desired != h.Running || h.Refused != 0 ||
+		len(h.Documents) != 2 || h.Documents[1].Name != "@web" || h.Documents[1].Running != h.Documents[1].Desired || len(h.Groups) != 1 {
+		t.Errorf("%+v", h)
+	}
+	if len(h.Entries) != 2 || h.Entries[0].Origin != "web-1" || h.Entries[1].Origin != "@web" || h.Entries[0].Drift != "none" || h.Entries[1].Drift != "none" || h.Entries[0].State != agent.StateOK {
+		t.Errorf("%+v", h.Entries)
+	}
+	running := h.Documents[1].Running
+	broken := p.put(t, "/logagent.groups/web", `[{"service":"x"}]`)
+	eventually(t, "the refusal is told", func() bool {
+		c := p.coarse(t, "web-1")
+		return len(c.Documents) == 2 && c.Documents[1].Refused != nil
+	})
+	h = status(exitDiffers, "--exit-code")
+	if d := h.Documents[1]; d.Desired != broken || d.Running != running || d.Refused != broken || d.Config != "refused" || !contains(d.Error, "log_path") || h.Refused != broken || h.Config != "refused" {
+		t.Errorf("%+v", h)
+	}
+	if h := status(exitDone); h.Entries[0].Drift != "none" {
+		t.Errorf("the own entry runs as wanted: %+v", h.Entries)
+	}
+	code, stdout, _ := runBinary(t, p.dir, "status", "web-1")
+	if code != exitDone || !contains(stdout, "LOG_PATH") || !contains(stdout, "REFUSED") || !contains(stdout, "@web") {
+		t.Errorf("want a single host's entries beside it, exit %d\n%s", code, stdout)
+	}
+	if _, stdout, _ := runBinary(t, p.dir, "status"); contains(stdout, "LOG_PATH") {
+		t.Errorf("want no entries unasked\n%s", stdout)
+	}
+	if _, stdout, _ := runBinary(t, p.dir, "status", "--entries", "group=web"); !contains(stdout, "  host ") || !contains(stdout, filepath.Join(p.dir, "in/own.log")) {
+		t.Errorf("want the entries with their origin\n%s", stdout)
+	}
+
+	// A silent host is not fine.
+	d.kill(t)
+	h = status(exitDiffers, "--exit-code")
+	if h.Drifting != nil || h.Entries[0].Drift != "unknown" || h.Entries[0].State != agent.StateUnknown {
+		t.Errorf("want nothing known of a killed agent, got %+v", h)
+	}
+	if code, _, _ := runBinary(t, p.dir, "status", "--watch=nonsense"); code != exitUsage {
+		t.Errorf("exit %d", code)
+	}
+}
+
+func TestStatusWatchRepeatsUntilItIsInterrupted(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.document(t, "web-1", `[]`)
+	d := start(t, p.dir, "--daemon")
+	eventually(t, "the agent is there", func() bool { return len(p.coarse(t, "web-1").Documents) == 1 })
+
+	// One line of JSON a round.
+	w := start(t, p.dir, "status", "--json", "--watch=200ms", "--exit-code")
+	rounds := func() (out [][]hostOut) {
+		lines := bufio.NewScanner(strings.NewReader(w.stdout.String()))
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			var hosts []hostOut
+			if json.Unmarshal(lines.Bytes(), &hosts) == nil {
+				out = append(out, hosts)
+			}
+		}
+		return out
+	}
+	eventually(t, "three rounds", func() bool { return len(rounds()) >= 3 })
+	revision := p.put(t, "/logagent/web-1/logconfig", `[ ]`)
+	eventually(t, "the change shows", func() bool {
+		r := rounds()
+		last := r[len(r)-1]
+		return len(last) == 1 && last[0].Running == revision
+	})
+	w.signal(t, syscall.SIGINT)
+	if code := w.exit(t); code != exitDone {
+		t.Errorf("want exit 0 after an interrupt, got %d: %s", code, w.stderr.String())
+	}
+
+	// Blocks of text without a terminal, and no escape in them.
+	w = start(t, p.dir, "status", "--watch=200ms", "--exit-code")
+	eventually(t, "three blocks", func() bool { return strings.Count(w.stdout.String(), "HOST ") >= 3 })
+	p.put(t, "/logagent/web-1/logconfig", `null`)
+	eventually(t, "the refusal shows", func() bool { return contains(w.stdout.String(), "refused") })
+	w.signal(t, syscall.SIGTERM)
+	if code := w.exit(t); code != exitDiffers {
+		t.Errorf("want exit 3 as of the last round, got %d: %s", code, w.stderr.String())
+	}
+	if contains(w.stdout.String(), "\x1b") {
+		t.Errorf("escapes without a terminal: %q", w.stdout.String())
+	}
+	p.stop(t, d)
+}
+
+func TestStatusWatchOverwritesTheScreenAndNeverScrollsIt(t *testing.T) {
+	t.Parallel()
+	text := strings.Repeat("a line longer than the screen is wide\n", 3)
+	first := overwritten("12:00:00", text, 20, 10, 1)
+	if !strings.HasPrefix(first, "\x1b[H\x1b[2J12:00:00\x1b[K\r\na line longer than …\x1b[K") || !strings.HasSuffix(first, "\x1b[K\x1b[J") {
+		t.Errorf("%q", first)
+	}
+	if again := overwritten("12:00:02", text, 20, 10, 2); contains(again, "\x1b[2J") || strings.Count(again, "\n") != 3 {
+		t.Errorf("want the screen not cleared before it is drawn again: %q", again)
+	}
+	tall := overwritten("12:00:02", strings.Repeat("line\n", 50), 20, 10, 2)
+	if strings.Count(tall, "\n") != 9 || !contains(tall, "lines more: 42") {
+		t.Errorf("want nine line ends on ten lines, got %q", tall)
+	}
+}
+
+func TestRevisionsOfOtherDocumentsShowWhereTheyDiffer(t *testing.T) {
+	t.Parallel()
+	r := store.HostRow{Host: "a", State: agent.StateOK, HasStatus: true, Config: store.ConfigPending, Drifting: 2, Age: time.Second,
+		Documents: []store.DocState{
+			{Name: "a", Desired: 5, Running: 5, Config: store.ConfigRunning},
+			{Name: "@fra", Desired: 6, Running: 6, Config: store.ConfigRunning},
+			{Name: "@web", Desired: 9, Running: 7, Refused: 8, Config: store.ConfigPending}}}
+	var b bytes.Buffer
+	writeHost(&b, &r)
+	if got := strings.Join(strings.Split(b.String(), "\t")[7:12], "|"); got != "pending|5, @web 9|5, @web 7|@web 8|2" {
+		t.Errorf("got %s", got)
+	}
+}
