@@ -13,8 +13,9 @@ CRASH     ?= 40s
 BENCHPKGS ?= ./agent ./kafkaout ./ui ./ui/store
 COUNT     ?= 10
 BENCHTIME ?= 200ms
+FLEETFLAGS ?= -o cmd/bench/fleet.md
 
-.PHONY: build demo test test-kafka check lint race fuzz soak crash bench bench-peers BENCHMARKS.md bench-micro bench-compare screenshots clean
+.PHONY: build demo test test-kafka check lint race fuzz soak crash bench bench-peers bench-fleet BENCHMARKS.md bench-micro bench-compare screenshots clean
 
 build: ## the one binary
 	$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/logagent
@@ -63,7 +64,11 @@ bench-peers: build ## the same work done by rsyslog, syslog-ng, and nxadm/tail +
 	$(GO) build -o bin/bench ./cmd/bench
 	bin/bench peers -binary $(BIN) $(PEERFLAGS)
 
-BENCHMARKS.md: build ## both in one run, as a page
+bench-fleet: build ## thousands of agents on one etcd, and what a console needs to show them; writes its section of BENCHMARKS.md
+	$(GO) build -o bin/bench ./cmd/bench
+	bin/bench fleet -binary $(BIN) $(FLEETFLAGS)
+
+BENCHMARKS.md: build ## rows and peers in one run, as a page, with the section bench-fleet wrote last
 	-cmd/bench/peers/fetch.sh >/dev/null
 	$(GO) build -o bin/bench ./cmd/bench
 	bin/bench report -o $@ -binary $(BIN) $(BENCHFLAGS)

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // unit says what a figure counts, and so how it is printed.
@@ -21,6 +22,10 @@ const (
 	lineCount   unit = "lines"
 	seconds     unit = "s"
 	times       unit = "times"
+	perSec      unit = "/s"
+	kilobytes   unit = "kB"
+	hostCount   unit = "hosts"
+	countless   unit = "" // of things that the figure's name tells
 )
 
 // aim is what a figure should be.
@@ -74,7 +79,9 @@ func (f *figure) verdict() string {
 }
 
 // text prints the median.
-func (f *figure) text() string { return f.Unit.text(f.Median) + " " + string(f.Unit) }
+func (f *figure) text() string {
+	return strings.TrimSpace(f.Unit.text(f.Median) + " " + string(f.Unit))
+}
 
 func (f *figure) aimText() string {
 	switch {
@@ -97,6 +104,8 @@ func (f *figure) runsText() string {
 // text prints a number with as many digits as are worth reading.
 func (u unit) text(v float64) string {
 	switch {
+	case u == hostCount, u == countless: // whole where they are
+		return strconv.FormatFloat(math.Round(10*v)/10, 'f', -1, 64)
 	case u == linesPerSec && v >= 100_000:
 		return fmt.Sprintf("%.2f M", v/1e6)
 	case u == linesPerSec, u == times, u == lineCount && v >= 1000, u == megabytes && v >= 10:

@@ -5,6 +5,7 @@
 //	bench rows [flags]     every figure of BENCHMARKS.md's first table; the same without a verb
 //	bench peers [flags]    the backlog sent by other collectors, side by side
 //	bench report [flags]   both, as BENCHMARKS.md
+//	bench fleet [flags]    what thousands of agents ask of etcd and of a console
 //	bench run [flags]      the agent alone on a backlog, with settings of one's choice
 //	bench broker [flags]   the counting broker alone: a line on stdin asks for its counts
 //
@@ -77,8 +78,18 @@ func run(ctx context.Context, args []string) error {
 		return writerMain(ctx, args, os.Stdout)
 	case peerVerb:
 		return peerMain(ctx, args)
+	case "fleet":
+		return measureFleet(ctx, args, os.Stdout)
+	case fleetEtcdVerb:
+		return fleetEtcdMain(ctx, args, os.Stdin, os.Stdout)
+	case fleetKafkaVerb:
+		return fleetKafkaMain(ctx, args, os.Stdin, os.Stdout)
+	case fleetAgentsVerb:
+		return fleetAgentsMain(ctx, args, os.Stdin, os.Stdout)
+	case fleetConsoleVerb:
+		return fleetConsoleMain(ctx, args, os.Stdin, os.Stdout)
 	}
-	return fmt.Errorf("no verb %q; there are rows, peers, report, run and broker", verb)
+	return fmt.Errorf("no verb %q; there are rows, peers, report, fleet, run and broker", verb)
 }
 
 func parseSettings(args []string) (settings, error) {
