@@ -121,7 +121,9 @@ func (l *lease) keep(ctx context.Context) {
 func (l *lease) replaced(ctx context.Context, etcd *clientv3.Client, id clientv3.LeaseID) bool {
 	ttl := time.Duration(l.ttl) * time.Second
 	renewed := time.Now()
-	wait := ttl / renewals
+	// After an outage ten thousand hosts take their leases in one moment: the first wait
+	// spreads their renewals.
+	wait := ttl/(2*renewals) + rand.N(ttl/(2*renewals))
 	for {
 		timer := time.NewTimer(wait)
 		select {
