@@ -73,7 +73,9 @@ type ChangeSet struct {
 
 	State  State  `json:"state"`
 	Reason string `json:"reason,omitempty"` // why it stopped
-	Atomic bool   `json:"atomic"`           // one transaction; else a sequence of them
+	// ReversedBy is the change set that takes this one back, "" none: it is not taken up again.
+	ReversedBy string `json:"reversed_by,omitempty"`
+	Atomic     bool   `json:"atomic"` // one transaction; else a sequence of them
 	// Documents = Done + Same + Conflicts + those that wait.
 	Documents int      `json:"documents"`
 	Done      int      `json:"done"`
