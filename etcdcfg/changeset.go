@@ -107,6 +107,8 @@ type StartOptions struct {
 	// MaxLagGrowthBytes is by how much a host's lag may grow over what it was before; 0
 	// means 64 MiB, below 0 any.
 	MaxLagGrowthBytes int64
+
+	reverses *ChangeSet // that this one takes back; its head says so from the same transaction on
 }
 
 const (
@@ -134,6 +136,7 @@ var (
 	ErrNoChange = errors.New("no such change set")
 	ErrFinished = errors.New("the change set is finished")
 	ErrDriven   = errors.New("somebody else works on the change set")
+	ErrReversed = errors.New("the change set was taken back")
 )
 
 // Start records a change set and returns its id. Where it has no canary and fits one
@@ -165,14 +168,14 @@ func (c *Client) Start(ctx context.Context, p Plan, o StartOptions) (id string, 
 	}
 	set.Chunks = len(chunks)
 	if set.Rollout == nil && len(chunks) == 1 {
-		if done, err := c.atOnce(ctx, set, chunks[0]); done || err != nil {
+		if done, err := c.atOnce(ctx, set, chunks[0], o.reverses); done || err != nil {
 			if err == nil {
 				c.pruneChanges(ctx)
 			}
 			return set.ID, err
 		}
 	}
-	if err := c.putChanges(ctx, set, chunks); err != nil {
+	if err := c.putChanges(ctx, set, chunks, o.reverses); err != nil {
 		return set.ID, err
 	}
 	c.pruneChanges(ctx)
@@ -238,13 +241,12 @@ func (c *Client) chunksOf(id string, steps []Step) ([]*chunk, error) {
 }
 
 // putChanges records a change set that is done later. The head comes last: a writer that
-// dies before has begun nothing.
-func (c *Client) putChanges(ctx context.Context, set ChangeSet, chunks []*chunk) error {
+// dies before has begun nothing. reverses, unless nil, is marked as taken back with it.
+func (c *Client) putChanges(ctx context.Context, set ChangeSet, chunks []*chunk, reverses *ChangeSet) error {
 	var b batch
-	send := func(conditions ...clientv3.Cmp) error {
+	send := func() error {
 		return c.again(ctx, set.ID, func() (bool, error) {
-			_, err := c.commitBatch(ctx, b, conditions...)
-			return err == nil, err // written before is written, too
+			return c.commitBatch(ctx, b)
 		})
 	}
 	for _, k := range chunks {
@@ -270,5 +272,47 @@ func (c *Client) putChanges(ctx context.Context, set ChangeSet, chunks []*chunk)
 	b = batch{}
 	head := c.layout.Changes(set.ID)
 	b.put(head, value)
-	return send(clientv3.Compare(clientv3.CreateRevision(head), "=", 0))
+	if err := c.mark(&b, reverses, set.ID); err != nil {
+		return err
+	}
+	return c.again(ctx, set.ID, func() (bool, error) {
+		ok, err := c.commitBatch(ctx, b, clientv3.Compare(clientv3.CreateRevision(head), "=", 0))
+		if ok || err != nil {
+			return ok, err
+		}
+		kvs, err := c.heads(ctx, []string{set.ID})
+		switch {
+		case err != nil:
+			return false, err
+		case kvs[0] == nil:
+			return false, meanwhile(reverses)
+		}
+		return true, nil // an earlier try, whose answer was lost
+	})
+}
+
+// mark lets a transaction say that a change set is taken back by another one, on the condition
+// that its head is as it was seen: nobody took it up since. Without one to mark it does nothing.
+func (c *Client) mark(b *batch, reverses *ChangeSet, by string) error {
+	if reverses == nil {
+		return nil
+	}
+	marked := *reverses
+	marked.ReversedBy = by
+	value, err := marked.encode()
+	if err != nil {
+		return fmt.Errorf("record change %s: %w", by, err)
+	}
+	key := c.layout.Changes(marked.ID)
+	b.conditions = append(b.conditions, clientv3.Compare(clientv3.ModRevision(key), "=", marked.revision))
+	b.put(key, value)
+	return nil
+}
+
+// meanwhile says that a change set is not as it was when its reverse was made.
+func meanwhile(reverses *ChangeSet) error {
+	if reverses == nil { // nobody else writes under a new id
+		return errors.New("the change set was not recorded")
+	}
+	return fmt.Errorf("change %s was taken up, taken back or removed by somebody else meanwhile: nothing was written", reverses.ID)
 }

@@ -36,15 +36,19 @@ func (c *Client) again(ctx context.Context, id string, try func() (done bool, er
 	}
 }
 
-// atOnce does a whole change set in one transaction, with its record. done is false where
-// that would be too large.
-func (c *Client) atOnce(ctx context.Context, set ChangeSet, k *chunk) (done bool, err error) {
+// atOnce does a whole change set in one transaction, with its record; reverses, unless nil, is
+// marked as taken back in it. done is false where that would be too large.
+func (c *Client) atOnce(ctx context.Context, set ChangeSet, k *chunk, reverses *ChangeSet) (done bool, err error) {
 	set.Atomic, set.State = true, StateDone
 	head := c.layout.Changes(set.ID)
 	waiting := k.waiting(nil)
+	keys := []string{head}
+	if reverses != nil {
+		keys = append(keys, c.layout.Changes(reverses.ID))
+	}
 	var names []string
 	err = c.again(ctx, set.ID, func() (bool, error) {
-		docs, kvs, err := c.lookAll(ctx, waiting, head)
+		docs, kvs, err := c.lookAll(ctx, waiting, keys...)
 		if err != nil {
 			return false, err
 		}
@@ -52,11 +56,17 @@ func (c *Client) atOnce(ctx context.Context, set ChangeSet, k *chunk) (done bool
 			done = true
 			return true, nil
 		}
+		if reverses != nil && (kvs[1] == nil || kvs[1].ModRevision != reverses.revision) {
+			return false, meanwhile(reverses)
+		}
 		b, err := c.batch(ctx, set, *k, waiting, docs, nil)
 		if err != nil {
 			return false, err
 		}
-		if !b.whole {
+		if err := c.mark(&b, reverses, set.ID); err != nil {
+			return false, err
+		}
+		if !b.whole || len(b.ops) > maxOps || b.bytes > maxRequest {
 			return true, nil
 		}
 		ok, err := c.commitBatch(ctx, b, clientv3.Compare(clientv3.CreateRevision(head), "=", 0))

@@ -57,7 +57,8 @@ func driverName(value []byte) string {
 // document: until nothing is left, somebody stops it, its rollout stops by itself (State and
 // Reason tell), or ctx ends. Each transaction writes documents, their history and what
 // became of them together, so whoever drives after the death of another begins where that
-// one ended; no document is written twice. A stopped change set is taken up again.
+// one ended; no document is written twice. A stopped change set is taken up again, unless it
+// was taken back: the error wraps ErrReversed.
 //
 // One works on a change set at a time: the error wraps ErrDriven where somebody else does.
 // A driver that died is taken over from when its lease ends, which Drive waits for. Where
@@ -72,6 +73,9 @@ func (c *Client) Drive(ctx context.Context, id string, o DriveOptions) (ChangeSe
 	if set.State == StateDone {
 		set.Outcomes = outcomes(chunks)
 		return set, nil
+	}
+	if err := set.takenBack(); err != nil {
+		return set, err
 	}
 	if set.Rollout != nil && o.Health == nil {
 		return ChangeSet{}, fmt.Errorf("change %s goes out in waves: it needs to know how hosts are", id)
@@ -105,6 +109,9 @@ func (d *driver) run(ctx context.Context) error {
 	}
 	if d.set.State == StateStopped {
 		if d.set, err = d.c.setHead(ctx, d.set.ID, func(s *ChangeSet) error {
+			if err := s.takenBack(); err != nil {
+				return err
+			}
 			s.State, s.Reason = StateOpen, ""
 			return nil
 		}); err != nil {
@@ -134,6 +141,14 @@ func (d *driver) run(ctx context.Context) error {
 	}
 	d.progress("")
 	return nil
+}
+
+// takenBack says that there is nothing to go on with: what was done is done no more.
+func (s *ChangeSet) takenBack() error {
+	if s.ReversedBy == "" {
+		return nil
+	}
+	return fmt.Errorf("change %s: %w by %s; make the change anew", s.ID, ErrReversed, s.ReversedBy)
 }
 
 // errStopped says that somebody stopped the change set: the head tells who.

@@ -208,7 +208,12 @@ func (c *Client) setHead(ctx context.Context, id string, edit func(*ChangeSet) e
 // does not fit one transaction, Drive does it. A document that nobody changed since gets back
 // the very bytes it had; of one that was, the entries are taken back that are still as the
 // change left them, all of them or none, and what is not is a conflict in the outcome. A
-// change set that is not finished must be stopped first.
+// change set that is not finished must be stopped first. From the moment the new one is there
+// the old one is marked with its id, and Drive does not take it up again: what was taken back
+// would be missing among what it did.
+//
+// Nobody waits for a driver, dead or alive: each of its transactions asks that the change set
+// is open, so none comes after the one that stopped it.
 func (c *Client) Reverse(ctx context.Context, id string, m change.Meta) (id2 string, err error) {
 	set, chunks, err := c.changeSet(ctx, id)
 	if err != nil {
@@ -216,9 +221,6 @@ func (c *Client) Reverse(ctx context.Context, id string, m change.Meta) (id2 str
 	}
 	if set.State == StateOpen {
 		return "", fmt.Errorf("change %s is not finished, stop it first", id)
-	}
-	if set.Driver != "" {
-		return "", fmt.Errorf("change %s: %w: %s", id, ErrDriven, set.Driver)
 	}
 	var done []Outcome
 	for _, o := range outcomes(chunks) {
@@ -247,7 +249,7 @@ func (c *Client) Reverse(ctx context.Context, id string, m change.Meta) (id2 str
 		p.Steps = append(p.Steps, s)
 	}
 	m.Kind, m.Of = change.KindReverse, id
-	return c.Start(ctx, p, StartOptions{Meta: m})
+	return c.Start(ctx, p, StartOptions{Meta: m, reverses: &set})
 }
 
 // pruneChanges removes finished change sets beyond the newest hundred and those older than
