@@ -16,7 +16,15 @@ type HostHealth struct {
 	Failing  int              // files that cannot be read or delivered
 	LagBytes int64            // behind the ends of its files
 	Fresh    bool             // it has a live agent whose status is of now
+	// Samples counts its statuses that were made since it runs what Running tells, and heard as
+	// they were made; Failing and LagBytes are of the newest. What runs is known at once, how it
+	// does only from these.
+	Samples int
 }
+
+// enoughSamples: the first status after a document is in force may have been made before its
+// files were looked at.
+const enoughSamples = 2
 
 // Silence of a host, and the time it may take to run a document, before a rollout stops.
 const (
@@ -31,6 +39,7 @@ type watch struct {
 	wave   []Outcome                // documents that were written and whose host is watched
 	began  time.Time
 	silent map[string]time.Time // hosts without a fresh status, since when
+	mute   map[string]time.Time // hosts that run the document and have not told how they do with it, since when
 	well   time.Time            // since when all are well; zero: they are not
 
 	silence, apply time.Duration
@@ -48,7 +57,7 @@ type verdict struct {
 // judge tells how a wave is. now is the driver's clock.
 func (w *watch) judge(now time.Time, health map[string]HostHealth) verdict {
 	var v verdict
-	var silent, behind []string
+	var silent, behind, unproven []string
 	limit := w.set.Rollout.MaxLagGrowthBytes
 	for _, o := range w.wave {
 		h, known := health[o.Name]
@@ -82,6 +91,18 @@ func (w *watch) judge(now time.Time, health map[string]HostHealth) verdict {
 			if now.Sub(w.began) >= w.apply {
 				v.stop = fmt.Sprintf("%s does not run revision %d after %v, it runs %d", o.Name, o.Revision, w.apply, running)
 			}
+		case h.Samples < enoughSamples:
+			unproven = append(unproven, o.Name)
+			since, ok := w.mute[o.Name]
+			if !ok {
+				since = now
+				w.mute[o.Name] = now
+			}
+			if now.Sub(since) >= w.apply {
+				v.stop = fmt.Sprintf("%s runs revision %d and has not told for %v how it does with it", o.Name, o.Revision, w.apply)
+			}
+		default:
+			delete(w.mute, o.Name)
 		}
 	}
 	switch {
@@ -91,6 +112,9 @@ func (w *watch) judge(now time.Time, health map[string]HostHealth) verdict {
 	case len(behind) > 0:
 		w.well = time.Time{}
 		v.doing = "waiting for the new revision on " + some(behind)
+	case len(unproven) > 0:
+		w.well = time.Time{}
+		v.doing = "all run it, waiting to hear how it does on " + some(unproven)
 	default:
 		if w.well.IsZero() {
 			w.well = now
@@ -212,7 +236,7 @@ func (d *driver) nextWave(ctx context.Context) ([]string, error) {
 // rollout where they do not. written tells whether there was anything to watch for.
 func (d *driver) watch(ctx context.Context) (written bool, err error) {
 	w := &watch{
-		set: &d.set, key: d.c.layout.Config, began: time.Now(), silent: make(map[string]time.Time),
+		set: &d.set, key: d.c.layout.Config, began: time.Now(), silent: make(map[string]time.Time), mute: make(map[string]time.Time),
 		silence: d.o.Silence, apply: d.o.Apply,
 	}
 	var hosts []string

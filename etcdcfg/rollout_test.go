@@ -3,6 +3,7 @@ package etcdcfg
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +23,15 @@ type hosts struct {
 	change func(h *HostHealth)
 	looks  int
 	err    error
+	// told counts the looks at a host since it runs a revision: each finds a new status, unless
+	// it is told how many looks one lasts.
+	told map[string]heardOf
+	slow int
+}
+
+type heardOf struct {
+	revision int64
+	looks    int
 }
 
 func (h *hosts) health(ctx context.Context, names []string) ([]HostHealth, error) {
@@ -41,7 +51,17 @@ func (h *hosts) health(ctx context.Context, names []string) ([]HostHealth, error
 	}
 	var out []HostHealth
 	for _, name := range names {
-		health := HostHealth{Host: name, Running: map[string]int64{h.c.layout.Config(name): running[name]}, Failing: 1, LagBytes: 1000, Fresh: true}
+		if h.told == nil {
+			h.told = make(map[string]heardOf)
+		}
+		at := h.told[name]
+		if at.revision != running[name] {
+			at = heardOf{revision: running[name]}
+		}
+		at.looks++
+		h.told[name] = at
+		health := HostHealth{Host: name, Running: map[string]int64{h.c.layout.Config(name): running[name]}, Failing: 1, LagBytes: 1000, Fresh: true,
+			Samples: at.looks / max(h.slow, 1)}
 		if h.change != nil {
 			h.change(&health)
 		}
@@ -181,6 +201,40 @@ func TestRolloutStopsByItselfWhereTheCanaryFails(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestCanaryPassesOnlyOnWhatItToldSinceItRunsTheDocument(t *testing.T) {
+	t.Parallel()
+	for _, healthy := range []time.Duration{time.Millisecond, 100 * time.Millisecond} {
+		for fails := range 3 { // with which status it shows; 0: never
+			t.Run(fmt.Sprint(healthy, fails), func(t *testing.T) {
+				t.Parallel()
+				c := rolloutClient(t)
+				names := fleetOf(t, shared, c, 4)
+				// A status comes every 60 looks or so, of 5 ms and more each: what the first ones
+				// show is of before the change.
+				h := &hosts{c: c, slow: 60}
+				id := begin(t, c, planRate(t, c, 2), StartOptions{Canary: 1, Wave: 3, Healthy: healthy})
+				first := changeSet(t, c, id).revision // documents of before have a lower one
+				h.set(func(h *HostHealth) {
+					if fails > 0 && h.Host == names[0] && h.Samples >= fails && h.Running[c.layout.Config(h.Host)] > first {
+						h.Failing++
+					}
+				})
+				set, err := c.Drive(t.Context(), id, DriveOptions{Health: h.health})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if fails == 0 {
+					everyHostOnce(t, shared, c, set, names, 2)
+					return
+				}
+				if set.State != StateStopped || set.Reason != "canary: web-0000 has 2 failing files, before the change it had 1" || !slices.Equal(changed(set), names[:1]) {
+					t.Errorf("got %s, %q, changed %v", set.State, set.Reason, changed(set))
+				}
+			})
+		}
 	}
 }
 
@@ -348,11 +402,13 @@ func TestWaveIsWellOnlyAfterAllHostsWereForTheWholeTime(t *testing.T) {
 	w := &watch{
 		set: &ChangeSet{Rollout: &Rollout{Healthy: 10 * time.Second, MaxLagGrowthBytes: -1}}, key: key,
 		wave:   []Outcome{{Name: "a", Revision: 5}, {Name: "b", Deleted: true, Revision: 5}},
-		silent: make(map[string]time.Time), silence: 5 * time.Second, apply: time.Minute,
+		silent: make(map[string]time.Time), mute: make(map[string]time.Time), silence: 5 * time.Second, apply: time.Minute,
 	}
 	now := time.Now()
 	w.began = now
-	ok := HostHealth{Fresh: true, Running: map[string]int64{"/x/a": 5}, LagBytes: 1 << 50}
+	ok := HostHealth{Fresh: true, Running: map[string]int64{"/x/a": 5}, LagBytes: 1 << 50, Samples: 2}
+	once := ok
+	once.Samples = 1
 	old := HostHealth{Fresh: true, Running: map[string]int64{"/x/a": 4, "/x/b": 4}}
 	stale := ok
 	stale.Fresh = false
@@ -364,6 +420,7 @@ func TestWaveIsWellOnlyAfterAllHostsWereForTheWholeTime(t *testing.T) {
 	}{
 		{0, old, ok, false, "waiting for the new revision on a"},
 		{1 * time.Second, ok, old, false, "waiting for the new revision on b"},
+		{1500 * time.Millisecond, once, ok, false, "waiting to hear how it does on a"},
 		{2 * time.Second, ok, ok, false, "watching for 10s"},
 		{11 * time.Second, ok, ok, false, "watching for 1s"},
 		{11500 * time.Millisecond, ok, stale, false, "waiting for a fresh status of b"},
@@ -375,6 +432,12 @@ func TestWaveIsWellOnlyAfterAllHostsWereForTheWholeTime(t *testing.T) {
 		if v.stop != "" || v.done != s.done || !strings.Contains(v.doing, s.says) {
 			t.Errorf("step %d: want %v %q, got %+v", i, s.done, s.says, v)
 		}
+	}
+	if v := w.judge(now.Add(22*time.Second), map[string]HostHealth{"a": ok, "b": once}); v.stop != "" || v.done {
+		t.Errorf("want it watched on, got %+v", v)
+	}
+	if v := w.judge(now.Add(82*time.Second), map[string]HostHealth{"a": ok, "b": once}); v.stop != "b runs revision 5 and has not told for 1m0s how it does with it" {
+		t.Errorf("want it stopped, got %+v", v)
 	}
 	if v := w.judge(now.Add(23*time.Second), map[string]HostHealth{"b": ok}); v.stop != "" {
 		t.Errorf("a short silence stopped it: %s", v.stop)
