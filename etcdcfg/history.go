@@ -19,15 +19,16 @@ import (
 
 // Limits bound the history of one document.
 type Limits struct {
-	Keep   int           // newest records; 0 means 50
+	Keep   int           // newest records; 0 means 50, fewer than ten are taken for ten
 	MaxAge time.Duration // of a record; 0 means 180 days. The newest ten are kept however old they are
 }
 
 const (
 	defaultKeep   = 50
 	defaultMaxAge = 180 * 24 * time.Hour
-	// keepAtLeast: the clock of one writer may be years ahead, and every record looks old
-	// to it. What it cannot remove is enough to go back.
+	// keepAtLeast: one writer may be told to keep a single record of what all write, and the
+	// clock of one may be years ahead, so that every record looks old to it. What none can
+	// remove is enough to go back.
 	keepAtLeast = 10
 	// pruneWait bounds what a write waits for that is done already.
 	pruneWait = 2 * time.Second
@@ -53,8 +54,8 @@ func (l Limits) cut(ids []string, now time.Time) int {
 	if age == 0 {
 		age = defaultMaxAge
 	}
-	n := max(0, len(ids)-keep)
-	for ; n < len(ids)-min(keep, keepAtLeast); n++ {
+	n := max(0, len(ids)-max(keep, keepAtLeast))
+	for ; n < len(ids)-keepAtLeast; n++ {
 		id, err := ulid.ParseStrict(ids[n])
 		if err != nil || now.Sub(id.Timestamp()) <= age {
 			break
@@ -117,7 +118,8 @@ func (t *tunings) note(name, tuning, id string) {
 // Changes that were made by other means than this program are not recorded when they happen;
 // where what one record left is not what the next one found, a record of KindOutside is put
 // between them. Its id is that of the next one with ^ behind it, or HistoryNow; its time is
-// the latest it can have been.
+// the latest it can have been. What was there before records that are not kept any more is not
+// told so: it was most likely made from here. The oldest record says Older then.
 func (c *Client) History(ctx context.Context, name string, most int) ([]change.Record, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
@@ -179,10 +181,21 @@ func withOutside(name string, records []change.Record, now seen, whole bool, at 
 		out = append(out, r)
 		id, revision, at, meets = r.ID+"^", r.Base, r.At, r.Before
 	}
-	if whole && meets != nil {
+	if whole && meets != nil && !pruned(records) {
 		out = append(out, outside(id, at, nil, meets, revision))
 	}
 	return out
+}
+
+// pruned tells whether there may have been records before the oldest one about the document. Of
+// fewer than are always kept there were none.
+func pruned(records []change.Record) bool {
+	for i, r := range slices.Backward(records) {
+		if r.Kind != change.KindSeek {
+			return r.Older && (i == len(records)-1 || len(records) >= keepAtLeast)
+		}
+	}
+	return false
 }
 
 // Version returns the document as it was after a record of its history, nil where there was

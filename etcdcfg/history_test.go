@@ -372,18 +372,114 @@ func TestHistoryIsBoundedByCountAndAgeAndNeverWipedByAClockThatIsFarOff(t *testi
 
 func TestWriteSucceedsWhereOldHistoryCannotBeRemoved(t *testing.T) {
 	t.Parallel()
-	c := newClient(t, shared.Addr(), func(o *Options) { o.History.Keep = 1 })
-	revision, err := c.Save(t.Context(), "h", []byte(entry("a", 1)), 0, change.Meta{})
-	if err != nil {
-		t.Fatal(err)
+	c := newClient(t, shared.Addr(), func(o *Options) { o.History.Keep = 10 })
+	revision := writeTimes(t, c, 10, 0)
+	kept := c.etcd.KV
+	c.etcd.KV = &refuseDeletes{KV: kept}
+	revision = writeTimes(t, c, 2, revision)
+	if n := len(history(t, c, "h")); n != 12 {
+		t.Errorf("want twelve records, got %d", n)
 	}
-	c.etcd.KV = &refuseDeletes{KV: c.etcd.KV}
-	if _, err := c.Save(t.Context(), "h", []byte(entry("a", 2)), revision, change.Meta{}); err != nil {
-		t.Errorf("want the write to succeed, got %v", err)
+	c.etcd.KV = kept
+	writeTimes(t, c, 1, revision)
+	if n := len(history(t, c, "h")); n != 10 {
+		t.Errorf("want it made up for, got %d records", n)
 	}
-	if n := len(history(t, c, "h")); n != 2 {
-		t.Errorf("want two records, got %d", n)
+}
+
+// writeTimes changes the document of h so many times, and returns its revision.
+func writeTimes(t *testing.T, c *Client, n int, revision int64) int64 {
+	t.Helper()
+	for range n {
+		var err error
+		if revision, err = c.Save(t.Context(), "h", []byte(entry("a", revision+1)), revision, change.Meta{Who: alice}); err != nil {
+			t.Fatal(err)
+		}
 	}
+	return revision
+}
+
+func TestOneWritersLimitsLeaveTenChangesOfWhatAllWrote(t *testing.T) {
+	t.Parallel()
+	for _, limits := range []Limits{{Keep: 1}, {Keep: 9}, {MaxAge: time.Nanosecond}, {Keep: 1, MaxAge: time.Nanosecond}} {
+		t.Run(fmt.Sprint(limits), func(t *testing.T) {
+			t.Parallel()
+			c := newClient(t, shared.Addr())
+			revision := writeTimes(t, c, 15, 0)
+			few := newClient(t, shared.Addr(), func(o *Options) { o.Pattern, o.History = c.opts.Pattern, limits })
+			few.timing.now = func() time.Time { return time.Now().Add(time.Hour) }
+			writeTimes(t, few, 1, revision)
+			if n := len(history(t, c, "h")); n != 10 {
+				t.Errorf("want the newest ten, got %d", n)
+			}
+		})
+	}
+}
+
+func TestWhatIsOlderThanTheHistoryIsNotTakenForSomebodyElsesChange(t *testing.T) {
+	t.Parallel()
+	outside := func(t *testing.T, c *Client) (n int) {
+		t.Helper()
+		records := history(t, c, "h")
+		for _, r := range records {
+			if r.Kind == change.KindOutside {
+				n++
+			}
+		}
+		if oldest := records[len(records)-1]; oldest.Older == (n > 0) {
+			t.Errorf("%d by other means, and the oldest record says older %v", n, oldest.Older)
+		}
+		return n
+	}
+	few := func(o *Options) { o.History.Keep = 10 }
+	t.Run("made from here", func(t *testing.T) {
+		t.Parallel()
+		c := newClient(t, shared.Addr(), few)
+		writeTimes(t, c, 13, 0)
+		if n := outside(t, c); n != 0 {
+			t.Errorf("want none by other means, got %d", n)
+		}
+		if _, err := c.Rollback(t.Context(), "h", history(t, c, "h")[9].ID+"^", change.Meta{Who: bob}); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("made by other means", func(t *testing.T) {
+		t.Parallel()
+		c := newClient(t, shared.Addr(), few)
+		revision := writeTimes(t, c, 10, put(t, shared, c.layout.Config("h"), entry("a", 1)))
+		if n := outside(t, c); n != 1 {
+			t.Errorf("want one by other means, got %d", n)
+		}
+		writeTimes(t, c, 1, revision) // its successor is not kept any more
+		if n := outside(t, c); n != 0 {
+			t.Errorf("want none by other means, got %d", n)
+		}
+	})
+	t.Run("one tuning", func(t *testing.T) { // one record that is written many times
+		t.Parallel()
+		c := newClient(t, shared.Addr(), few)
+		tuning := change.Meta{ID: at(time.Now()), Who: alice}
+		put(t, shared, c.layout.Config("h"), entry("a", 1))
+		for rate := range int64(3) {
+			if _, err := c.SetRate(t.Context(), "h", "/var/log/a.log", rate+1, rate+2, tuning); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := outside(t, c); n != 1 {
+			t.Errorf("want one by other means, got %d", n)
+		}
+	})
+	t.Run("positions moved before", func(t *testing.T) {
+		t.Parallel()
+		c := newClient(t, shared.Addr(), few)
+		revision := put(t, shared, c.layout.Config("h"), entry("a", 1))
+		put(t, shared, c.layout.History("h", at(time.Now())), `{"v":1,"kind":"seek"}`)
+		writeTimes(t, c, 1, revision)
+		records := wantHistory(t, c, "h", fmt.Sprintf("alice edit 1→%d, ? seek -→-, ? outside -→1", revision+1))
+		if !records[0].Older {
+			t.Error("want what came before it known")
+		}
+	})
 }
 
 // refuseDeletes is an etcd that lets nobody delete.

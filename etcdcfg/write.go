@@ -270,12 +270,12 @@ func (c *Client) newWrite(name string, s seen, after []byte, m change.Meta) (wri
 	r := change.Record{
 		Version: change.RecordVersion, Name: name, At: c.timing.now().UTC(), Who: m.Who,
 		Kind: cmp.Or(m.Kind, change.KindEdit), Note: m.Note, Of: m.Of, Change: m.Change,
-		Base: s.revision, Before: change.Pack(s.raw), After: change.Pack(after),
+		Base: s.revision, Older: s.newest != "", Before: change.Pack(s.raw), After: change.Pack(after),
 	}
 	w := write{name: name, key: c.layout.Config(name), base: s.revision, after: after}
 	if old := s.record; old != nil && m.ID != "" && old.ID == c.tunings.record(name, m.ID) && old.Who == r.Who && old.Kind == r.Kind && holds(old.After, s.raw) {
 		// The next step of one tuning.
-		r.ID, r.At, r.Base, r.Before = old.ID, old.At, old.Base, old.Before
+		r.ID, r.At, r.Base, r.Older, r.Before = old.ID, old.At, old.Base, old.Older, old.Before
 		r.Note = cmp.Or(r.Note, old.Note)
 		w.recordWas = old.Revision
 	} else {

@@ -68,6 +68,9 @@ type Record struct {
 	Change  string    `json:"change,omitempty"`
 	// Base is the document's revision before; 0: there was none.
 	Base int64 `json:"base"`
+	// Older says that there were older records when this one was made: where it is the oldest
+	// there is, they are not kept any more.
+	Older bool `json:"older,omitempty"`
 	// Before and After are the document as it stood, gzipped; nil: there was none. Use
 	// Pack and Unpack.
 	Before []byte `json:"before,omitempty"`
