@@ -481,18 +481,17 @@ func script(t *testing.T, dir, text string) string {
 
 func TestTheHistoryIsAsLongAsTheConfigurationSays(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t, "history_keep = 3")
+	p := newPlace(t, "history_keep = 10")
 	s := shell{p, t}
 	p.document(t, "web-1", `[`+nginxEntry+`]`)
-	for rate := range 6 {
+	for rate := range 12 {
 		s.run(exitDone, "config", "set", "web-1", "nginx", fmt.Sprintf("send_rate=%d", rate+1))
 	}
 	var records []recordOut
 	s.decode(&records, exitDone, "config", "history", "web-1", "--json", "-n", "0")
-	records = slices.DeleteFunc(records, func(r recordOut) bool { return r.Kind == change.KindOutside })
-	if len(records) != 3 || string(records[0].Entries[0].Fields[0].After) != "6" {
-		t.Errorf("want the newest three, got %+v", records)
+	if len(records) != 10 || string(records[0].Entries[0].Fields[0].After) != "12" {
+		t.Errorf("want the newest ten and nothing by other means, got %+v", records)
 	}
-	p.configure(t, "history_keep = 0")
+	p.configure(t, "history_keep = 9") // of what all write
 	s.says(exitFailed, "history_keep", "config", "list")
 }

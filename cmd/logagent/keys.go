@@ -36,7 +36,7 @@ func keys() []key {
 		{name: "etcd_ca", read: text(func(s *settings) *string { return &s.etcdPEM.ca })},
 		{name: "etcd_cert", read: text(func(s *settings) *string { return &s.etcdPEM.cert })},
 		{name: "etcd_key", read: text(func(s *settings) *string { return &s.etcdPEM.key })},
-		{name: "history_keep", read: whole(func(s *settings) *int { return &s.HistoryKeep }, 1, 10_000)},
+		{name: "history_keep", read: whole(func(s *settings) *int { return &s.HistoryKeep }, 10, 10_000)},
 		{name: "history_days", read: whole(func(s *settings) *int { return &s.HistoryDays }, 1, 36_500)},
 
 		{name: "kafka_addr", read: addresses(func(s *settings) *[]string { return &s.KafkaAddrs }, 9092, false)},
