@@ -145,6 +145,9 @@ func (a *app) undriven(ctx context.Context, set etcdcfg.ChangeSet, err error) er
 	if errors.Is(err, etcdcfg.ErrDriven) {
 		return fmt.Errorf("%w; it goes on there, config changes tells how far it is", err)
 	}
+	if errors.Is(err, etcdcfg.ErrReversed) {
+		return err
+	}
 	if ctx.Err() != nil {
 		err = errors.New("interrupted")
 	}
