@@ -1,0 +1,124 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"logagent/agent"
+	"logagent/etcdcfg/change"
+	"logagent/ui/termsafe"
+)
+
+// fromGroups looks after the selected hosts that have no such entry of their own, but have it
+// from a group which is not selected: each gets one of its own where that is asked for, else a
+// refusal with both ways. It returns how many got one.
+func fromGroups(o *order, sc scene, sel selection, entry string, own ownEntry) (given int) {
+	for _, host := range sc.members(sel) {
+		d := sc.written[host]
+		d.Name = host
+		mine := make(map[string]bool) // log_paths that the host has of its own
+		has := false
+		if services, _, err := agent.ParseDocument(d.Raw); err == nil {
+			for _, s := range services {
+				mine[s.LogPath] = true
+				has = has || s.LogPath == entry || s.Service == entry
+			}
+		} else if d.Raw != nil {
+			continue // refused already
+		}
+		if has {
+			continue
+		}
+		for _, group := range sc.in[host] {
+			found, err := findEntries(sc.entries[group], entry, sel.one() != "")
+			if err != nil {
+				o.refuse(host, fmt.Errorf("group %s: %w", group, err))
+				break
+			}
+			found = slices.DeleteFunc(found, func(s agent.Service) bool { return mine[s.LogPath] })
+			if len(found) == 0 {
+				continue
+			}
+			switch {
+			case sel.names(group):
+				// The change reaches the host by its group.
+			case !own.allowed:
+				o.refuse(host, &borrowedError{host: host, entry: entry, group: group, hosts: sc.hostsOf(group), own: own})
+			default:
+				edits, err := ownEdits(sc.groups[group].Raw, found, own.fields)
+				if err != nil {
+					o.refuse(host, err)
+					break
+				}
+				o.change(d, edits)
+				given++
+			}
+			break // the first group that has it is where the host has it from
+		}
+	}
+	return given
+}
+
+// ownEdits gives a host entries of its own, made of its group's.
+func ownEdits(group []byte, found []agent.Service, fields map[string]json.RawMessage) ([]change.Edit, error) {
+	changed, err := change.Apply("", group, setEdits(found, fields))
+	if err != nil {
+		return nil, err
+	}
+	var edits []change.Edit
+	for _, e := range found {
+		value, ok := change.EntryAt(changed, e.LogPath)
+		if !ok {
+			return nil, fmt.Errorf("a copy of %s under another log_path would not take its place: add it by config add", e.LogPath)
+		}
+		edits = append(edits, change.Edit{Op: change.OpAdd, Value: value})
+	}
+	return edits, nil
+}
+
+// borrowedError says that a host has an entry from a group, and what can be done.
+type borrowedError struct {
+	host, entry, group string
+	hosts              int // that have the group
+	own                ownEntry
+}
+
+func (e *borrowedError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s has %s from group %s, which %s now:", hostWord(e.host), e.entry, e.group, follow(e.hosts))
+	rest := shellWords(append([]string{e.entry}, e.own.args...))
+	fmt.Fprintf(&b, "\n  logagent config %s %s %s   changes it for all of them", e.own.verb, shellWord(e.group), rest)
+	if e.own.verb == "set" {
+		fmt.Fprintf(&b, "\n  logagent config set %s %s --own   gives %s an entry of its own, which the group's no longer touches", shellWord(e.host), rest, e.host)
+	} else {
+		fmt.Fprintf(&b, "\n  logagent config set %s %s paused=true --own   stops it on %s alone", shellWord(e.host), shellWord(e.entry), e.host)
+	}
+	return b.String()
+}
+
+func follow(hosts int) string {
+	if hosts == 1 {
+		return "1 host follows"
+	}
+	return fmt.Sprintf("%d hosts follow", hosts)
+}
+
+// shellWord is a word as a shell takes it.
+func shellWord(s string) string {
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("@%+=:,./_-", r))
+	}) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(termsafe.Clean(s), "'", `'\''`) + "'"
+}
+
+func shellWords(words []string) string {
+	out := make([]string, len(words))
+	for i, w := range words {
+		out[i] = shellWord(w)
+	}
+	return strings.Join(out, " ")
+}
