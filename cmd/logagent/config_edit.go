@@ -31,8 +31,8 @@ not saved, the file it is in is named.`,
 	}
 	w.writeFlags.add(c)
 	c.RunE = func(_ *cobra.Command, args []string) error {
-		if err := etcdcfg.CheckName(args[0]); err != nil {
-			return usage("host %q: %w", args[0], err)
+		if err := checkOne(args[0]); err != nil {
+			return err
 		}
 		return a.onEtcd(func(s *settings, client *etcdcfg.Client) error {
 			e := editing{a: a, settings: s, client: client, name: args[0], flags: w.writeFlags}
@@ -54,6 +54,7 @@ type editing struct {
 	revision int64  // of base
 	shown    []byte // the text that the editor was opened with, without the words above it
 	words    []string
+	again    bool // asked for by the person, not by a conflict: leaving the text as it is gives up
 }
 
 // conflictMark begins the lines above a text that two have changed: while one of them stands,
@@ -77,10 +78,15 @@ func (e *editing) run() error {
 		return err
 	}
 	typed, err := e.loop(f)
-	if err == nil || !typed {
-		return errors.Join(err, f.remove())
+	kept := fmt.Sprintf("what you typed is kept in %s", f.path)
+	switch {
+	case err != nil && (typed || f.touched()):
+		return errors.Join(err, errors.New(kept))
+	case err == nil && typed && e.flags.dryRun:
+		fmt.Fprintln(e.a.stderr, "logagent: "+kept)
+		return nil
 	}
-	return errors.Join(err, fmt.Errorf("what you typed is kept in %s", f.path))
+	return errors.Join(err, f.remove())
 }
 
 // read takes the document as it stands.
@@ -120,7 +126,7 @@ func (e *editing) loop(f *workFile) (typed bool, err error) {
 		}
 		text = uncommented(text)
 		switch {
-		case len(bytes.TrimSpace(text)) == 0, first && bytes.Equal(endLine(text), e.shown):
+		case len(bytes.TrimSpace(text)) == 0, (first || e.again) && bytes.Equal(endLine(text), e.shown):
 			if first {
 				fmt.Fprintln(e.a.stderr, "logagent: nothing was changed")
 				return false, nil
@@ -134,6 +140,7 @@ func (e *editing) loop(f *workFile) (typed bool, err error) {
 			}
 			e.shown = endLine(text)
 			e.words = []string{"This is not right yet:", wrong.Error(), "", "Leave it as it is to give up."}
+			e.again = false
 			continue
 		}
 		e.shown = endLine(text)
@@ -185,6 +192,7 @@ func (e *editing) trySave(ctx context.Context, text []byte) (again bool, err err
 					return false, err
 				}
 				e.threeWay(ctx, conflict, text, now, revision)
+				e.again = false
 				return true, nil
 			}
 			fmt.Fprintf(e.a.stderr, "logagent: %s was changed meanwhile%s; your changes are laid over that\n", hostWord(e.name), e.byWhom(ctx))
@@ -200,7 +208,7 @@ func (e *editing) trySave(ctx context.Context, text []byte) (again bool, err err
 		case errors.As(err, &changed):
 			continue // once more, on top of that
 		case errors.Is(err, errAgain):
-			e.words = []string{"Once more. Leave it as it is to give up."}
+			e.words, e.again = []string{"Once more. Leave it as it is to give up."}, true
 			if !identicalText(now, e.base) {
 				e.base, e.revision, e.shown = now, revision, endLine(wanted)
 			}

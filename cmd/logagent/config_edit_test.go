@@ -106,6 +106,50 @@ func TestEditOpensWhatIsNotRightAgainAndLosesNothing(t *testing.T) {
 	}
 }
 
+func TestWhatWasTypedIsKeptHoweverTheEditorEnds(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.document(t, "web-1", "[\n"+nginxEntry+"\n]\n")
+	revision := p.revision(t)
+	type1 := `sed -i 's/"topic":"web"/"topic":"typed"/' "$1"; `
+	for name, c := range map[string]struct {
+		editor string
+		code   int
+		args   []string
+	}{
+		"killed":   {type1 + `kill -9 $$`, exitFailed, nil},
+		"failed":   {type1 + `exit 1`, exitFailed, nil},
+		"too long": {type1 + `head -c 2097152 /dev/zero | tr '\0' ' ' >> "$1"`, exitFailed, nil},
+		"dry run":  {type1, exitDone, []string{"--dry-run"}},
+	} {
+		e := edited(t, p, "web-1", c.editor, c.args...)
+		e.saw(t, c.code, "what you typed is kept in")
+		if got := e.kept(t); !strings.Contains(got, `"topic":"typed"`) {
+			t.Errorf("%s: what was typed is lost: %s", name, got)
+		}
+	}
+	if got := p.revision(t); got != revision {
+		t.Error("it was written")
+	}
+}
+
+func TestAWholeDocumentIsForOneHost(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	s := shell{p, t}
+	p.document(t, "web-1", `[`+nginxEntry+`]`)
+	p.document(t, "web-2", `[`+nginxEntry+`]`)
+	file := writeFile(t, filepath.Join(p.dir, "doc.json"), `[`+appEntry+`]`)
+	revision := p.revision(t)
+	for _, hosts := range []string{"web-*", "web-1,web-2", "web-?", "web-[12]", "{web-1,web-2}", "@*"} {
+		s.says(exitUsage, "a whole document is for one host", "config", "set", hosts, file)
+		edited(t, p, hosts, `echo '[]' > "$1"`).saw(t, exitUsage, "a whole document is for one host")
+	}
+	if got := p.revision(t); got != revision {
+		t.Error("a host of that literal name was made")
+	}
+}
+
 func TestOfTwoWhoEditOneDocumentBothSucceedOnDifferentEntries(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -156,7 +200,7 @@ func TestOnATerminalWritesAreShownAndAskedFor(t *testing.T) {
 	}
 	ask := func(args ...string) *operator {
 		t.Helper()
-		return sit(t, p.dir, 160, 24, []string{"VISUAL=", "EDITOR=" + script(t, p.dir, `sed -i 's/"send_rate": [0-9]*/"send_rate": 42/' "$1"`)},
+		return sit(t, p.dir, 160, 24, []string{"VISUAL=", "EDITOR=" + script(t, p.dir, `if grep -q '"send_rate": 42' "$1"; then sed -i 's/42/43/' "$1"; elif ! grep -q '"send_rate": 43' "$1"; then sed -i 's/"send_rate": [0-9]*/"send_rate": 42/' "$1"; fi`)},
 			"sh", "-c", shellWords(append([]string{binary(t), "config"}, args...))+`; echo "exit $?"; cat`)
 	}
 	revision := p.revision(t)
@@ -192,8 +236,17 @@ func TestOnATerminalWritesAreShownAndAskedFor(t *testing.T) {
 	o.sees("Write this? [y/N/e to edit it again]")
 	o.press("e", "enter")
 	o.until("the editor was open again", func(s term.Screen) bool { return strings.Count(s.Text(), "[y/N/e") == 2 })
+	o.sees("send_rate 1 → 43")
 	o.press("y", "enter")
 	o.sees("saved /logagent/web-00/logconfig")
+
+	// Left as it is the second time, it is given up.
+	o = sit(t, p.dir, 160, 24, []string{"VISUAL=", "EDITOR=" + script(t, p.dir, `grep -q "Once more" "$1" || sed -i 's/"send_rate": 43/"send_rate": 44/' "$1"`)},
+		"sh", "-c", shellWords([]string{binary(t), "config", "edit", "web-00"})+`; echo "exit $?"; cat`)
+	o.sees("Write this? [y/N/e to edit it again]")
+	o.press("e", "enter")
+	o.sees("what you typed is kept in")
+	o.sees("exit 1")
 
 	o = ask("set", "web-00", "nginx", "send_rate=2", "--yes")
 	o.sees("saved /logagent/web-00/logconfig")

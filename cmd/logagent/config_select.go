@@ -87,6 +87,18 @@ func parseSelection(hosts, filter string) (selection, error) {
 
 func isGlob(s string) bool { return strings.ContainsAny(s, `*?[]{}\`) }
 
+// checkOne refuses what several documents are asked for with, where a whole one is meant: it
+// would become a host of that literal name.
+func checkOne(name string) error {
+	if isGlob(name) || strings.Contains(name, ",") {
+		return usage("%s: a whole document is for one host or @group; for several use config import or config apply", shorten(name))
+	}
+	if err := etcdcfg.CheckName(name); err != nil {
+		return usage("host %q: %w", name, err)
+	}
+	return nil
+}
+
 // splitOutside cuts at commas outside of braces and brackets.
 func splitOutside(s string) []string {
 	var out []string

@@ -73,8 +73,8 @@ hosts; --own gives the host one of its own instead, made of the group's.
 
 // setDocument replaces the document of one host or group.
 func (a *app) setDocument(w writing, name, file string, base int64) error {
-	if err := etcdcfg.CheckName(name); err != nil {
-		return usage("host %q: %w", name, err)
+	if err := checkOne(name); err != nil {
+		return err
 	}
 	raw, err := a.readInput(file)
 	if err != nil {

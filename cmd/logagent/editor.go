@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -15,7 +16,10 @@ import (
 
 // workFile is the file that an editor is opened on. It outlives this process unless it is
 // removed: what somebody typed is not lost.
-type workFile struct{ path string }
+type workFile struct {
+	path  string
+	given []byte // what the editor was opened with
+}
 
 // newWorkFile makes one, readable by nobody else, that shows the name of the document.
 func newWorkFile(name string) (*workFile, error) {
@@ -23,7 +27,22 @@ func newWorkFile(name string) (*workFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("a file to edit: %w", err)
 	}
-	return &workFile{filepath.Join(dir, strings.Trim(name, ".")+".json")}, nil
+	return &workFile{path: filepath.Join(dir, strings.Trim(name, ".")+".json")}, nil
+}
+
+// touched tells whether the file is another than the editor was opened with, however that ended.
+// One that cannot be read may hold anything.
+func (f *workFile) touched() bool {
+	if f.given == nil {
+		return false
+	}
+	file, err := os.Open(f.path)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	defer file.Close()
+	now, err := io.ReadAll(io.LimitReader(file, int64(len(f.given))+1))
+	return err != nil || !bytes.Equal(now, f.given)
 }
 
 func (f *workFile) remove() error { return os.RemoveAll(filepath.Dir(f.path)) }
@@ -34,6 +53,7 @@ func (a *app) edit(f *workFile, text []byte) ([]byte, error) {
 	if err := os.WriteFile(f.path, text, 0o600); err != nil {
 		return nil, fmt.Errorf("a file to edit: %w", err)
 	}
+	f.given = text
 	if err := a.runEditor(f.path); err != nil {
 		return nil, err
 	}
