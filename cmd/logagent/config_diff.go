@@ -52,15 +52,18 @@ now is what stands there.`,
 			if err != nil {
 				return err
 			}
-			return a.diff(o, exitCode)
+			return a.diff(ctx, client, o, exitCode)
 		})
 	}
 	return c
 }
 
 // diff shows an order that nobody carries out.
-func (a *app) diff(o order, exitCode bool) error {
+func (a *app) diff(ctx context.Context, client *etcdcfg.Client, o order, exitCode bool) error {
 	o.finish()
+	if err := o.countHosts(ctx, client); err != nil {
+		return err
+	}
 	switch {
 	case len(o.plan.Problems) > 0:
 		return problemsError(o.plan.Problems, 0)

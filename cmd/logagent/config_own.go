@@ -53,12 +53,30 @@ func fromGroups(o *order, sc scene, sel selection, entry string, own ownEntry) (
 					break
 				}
 				o.change(d, edits)
+				for _, e := range found {
+					o.had(host, e.LogPath, sc.groups[group].Raw)
+				}
 				given++
 			}
 			break // the first group that has it is where the host has it from
 		}
 	}
 	return given
+}
+
+// had notes the entry that a host has from its group so far.
+func (o *order) had(host, logPath string, group []byte) {
+	entry, ok := change.EntryAt(group, logPath)
+	if !ok {
+		return
+	}
+	if o.instead == nil {
+		o.instead = make(map[string]map[string]json.RawMessage)
+	}
+	if o.instead[host] == nil {
+		o.instead[host] = make(map[string]json.RawMessage)
+	}
+	o.instead[host][logPath] = entry
 }
 
 // ownEdits gives a host entries of its own, made of its group's.

@@ -1,18 +1,22 @@
 package change
 
 import (
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
 )
 
-// Effect is what a change of documents comes to. Rates are of the entries it touches, in
-// lines per second; entries without limit are counted apart.
+// Effect is what a change of documents comes to. Rates are of the entries it touches on every
+// host that follows them, in lines per second; entries without limit are counted apart, and
+// paused ones send nothing.
 type Effect struct {
 	Documents int `json:"documents"` // with a difference
-	Added     int `json:"added"`     // entries
-	Removed   int `json:"removed"`
-	Changed   int `json:"changed"`
+	// Hosts are those that the change reaches, told where it reaches them by their groups.
+	Hosts   int `json:"hosts,omitempty"`
+	Added   int `json:"added"` // entries
+	Removed int `json:"removed"`
+	Changed int `json:"changed"`
 
 	RateBefore      int64 `json:"rate_before"`
 	RateAfter       int64 `json:"rate_after"`
@@ -20,14 +24,33 @@ type Effect struct {
 	UnlimitedAfter  int   `json:"unlimited_after"`
 }
 
-// EffectOf sums up the differences of documents.
+// Part is what a change does to one document.
+type Part struct {
+	Diff []EntryDiff
+	// Hosts follow the document: any number a group's, 1 a host's own.
+	Hosts int
+	// Instead are entries by log_path that the hosts followed, of their group's, before the
+	// change gave them their own.
+	Instead map[string]json.RawMessage
+}
+
+// EffectOf sums up the differences of documents that one host follows each.
 func EffectOf(diffs [][]EntryDiff) Effect {
+	parts := make([]Part, len(diffs))
+	for i := range diffs {
+		parts[i] = Part{Diff: diffs[i], Hosts: 1}
+	}
+	return EffectOn(parts)
+}
+
+// EffectOn sums up what a change comes to on all hosts that follow its documents.
+func EffectOn(parts []Part) Effect {
 	var e Effect
-	for _, entries := range diffs {
-		if len(entries) > 0 {
+	for _, p := range parts {
+		if len(p.Diff) > 0 {
 			e.Documents++
 		}
-		for _, d := range entries {
+		for _, d := range p.Diff {
 			switch {
 			case d.Before == nil:
 				e.Added++
@@ -36,23 +59,28 @@ func EffectOf(diffs [][]EntryDiff) Effect {
 			default:
 				e.Changed++
 			}
-			count(d.Before, &e.RateBefore, &e.UnlimitedBefore)
-			count(d.After, &e.RateAfter, &e.UnlimitedAfter)
+			before := d.Before
+			if before == nil {
+				before = p.Instead[d.LogPath]
+			}
+			count(before, p.Hosts, &e.RateBefore, &e.UnlimitedBefore)
+			count(d.After, p.Hosts, &e.RateAfter, &e.UnlimitedAfter)
 		}
 	}
 	return e
 }
 
-func count(entry []byte, sum *int64, unlimited *int) {
-	if entry == nil {
+// count adds an entry as often as hosts follow it; one that is paused sends nothing.
+func count(entry []byte, hosts int, sum *int64, unlimited *int) {
+	if entry == nil || string(memberOf(entry, "paused")) == "true" {
 		return
 	}
 	rate, err := strconv.ParseInt(string(memberOf(entry, "send_rate")), 10, 64)
 	if err != nil || rate <= 0 {
-		*unlimited++
+		*unlimited += hosts
 		return
 	}
-	*sum += rate
+	*sum += rate * int64(hosts)
 }
 
 // String is the effect in words: 412 documents: 3 entries added, 409 changed; send_rate
@@ -75,6 +103,9 @@ func (e Effect) String() string {
 		}
 	}
 	s := plural(e.Documents, "document", "documents")
+	if e.Hosts > 0 {
+		s += ", " + plural(e.Hosts, "host", "hosts")
+	}
 	if len(what) > 0 {
 		s += ": " + strings.Join(what, ", ")
 	}

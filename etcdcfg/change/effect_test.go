@@ -1,6 +1,9 @@
 package change
 
-import "testing"
+import (
+	"encoding/json"
+	"testing"
+)
 
 func TestEffectSumsUpTheRatesOfTouchedEntries(t *testing.T) {
 	t.Parallel()
@@ -24,6 +27,35 @@ func TestEffectSumsUpTheRatesOfTouchedEntries(t *testing.T) {
 	}
 }
 
+func TestEffectOfAGroupIsThatOfItsHosts(t *testing.T) {
+	t.Parallel()
+	diff := func(before, after []byte) []EntryDiff {
+		d, err := Diff(before, after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	a := func(fields string) string { return entry("/a", fields) }
+	for _, c := range []struct {
+		part Part
+		want Effect
+	}{
+		{Part{Diff: diff(doc(a(`"send_rate":5000`)), doc(a(`"send_rate":9000`))), Hosts: 2}, Effect{Documents: 1, Changed: 1, RateBefore: 10000, RateAfter: 18000}},
+		{Part{Diff: diff(doc(a("")), doc(a(`"send_rate":9`))), Hosts: 3}, Effect{Documents: 1, Changed: 1, UnlimitedBefore: 3, RateAfter: 27}},
+		{Part{Diff: diff(doc(a(`"send_rate":9`)), doc()), Hosts: 0}, Effect{Documents: 1, Removed: 1}},
+		{Part{Diff: diff(doc(a(`"send_rate":5000`)), doc(a(`"send_rate":5000,"paused":true`))), Hosts: 1}, Effect{Documents: 1, Changed: 1, RateBefore: 5000}},
+		{Part{Diff: diff(doc(a(`"paused":true`)), doc(a(`"paused":false`))), Hosts: 1}, Effect{Documents: 1, Changed: 1, UnlimitedAfter: 1}},
+		// One of its own in place of its group's.
+		{Part{Diff: diff(doc(), doc(a(`"send_rate":8`))), Hosts: 1, Instead: map[string]json.RawMessage{"/a": json.RawMessage(a(`"send_rate":5`))}},
+			Effect{Documents: 1, Added: 1, RateBefore: 5, RateAfter: 8}},
+	} {
+		if got := EffectOn([]Part{c.part}); got != c.want {
+			t.Errorf("%+v\nwant %+v\n got %+v", c.part, c.want, got)
+		}
+	}
+}
+
 func TestEffectIsToldInWords(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -33,6 +65,7 @@ func TestEffectIsToldInWords(t *testing.T) {
 		{Effect{}, "nothing changes"},
 		{Effect{Documents: 412, Added: 3, Changed: 409, RateBefore: 1_200_000, RateAfter: 900_000, UnlimitedBefore: 12, UnlimitedAfter: 12},
 			"412 documents: 3 entries added, 409 changed; send_rate 1.2M → 900k lines/s, 12 entries without limit"},
+		{Effect{Documents: 1, Hosts: 2, Changed: 1, RateBefore: 10_000, RateAfter: 18_000}, "1 document, 2 hosts: 1 entry changed; send_rate 10k → 18k lines/s"},
 		{Effect{Documents: 1, Removed: 1, RateBefore: 5000}, "1 document: 1 entry removed; send_rate 5000 → 0 lines/s"},
 		{Effect{Documents: 1, Changed: 2, RateBefore: 10, RateAfter: 10}, "1 document: 2 entries changed; send_rate 10 lines/s as before"},
 		{Effect{Documents: 1, Changed: 1, UnlimitedBefore: 1, UnlimitedAfter: 1}, "1 document: 1 entry changed; 1 entry without limit"},
