@@ -21,13 +21,13 @@ func (a *app) configVerb() *cobra.Command {
 		Use:   "config",
 		Short: "Read, write and check the documents that say what hosts follow",
 		Args: func(_ *cobra.Command, args []string) error {
-			return usage("config takes one of get, set, validate, list, add, remove, edit, apply, import, export, diff, history, rollback, changes, resume, reverse, stop")
+			return usage("config takes one of get, set, validate, list, add, remove, delete, edit, apply, import, export, diff, history, rollback, changes, resume, reverse, stop")
 		},
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
 	c.AddCommand(
 		a.configListVerb(), a.configGetVerb(), a.configValidateVerb(),
-		a.configSetVerb(), a.configAddVerb(), a.configRemoveVerb(), a.configEditVerb(),
+		a.configSetVerb(), a.configAddVerb(), a.configRemoveVerb(), a.configDeleteVerb(), a.configEditVerb(),
 		a.configApplyVerb(), a.configImportVerb(), a.configExportVerb(), a.configDiffVerb(),
 		a.configHistoryVerb(), a.configRollbackVerb(),
 		a.configChangesVerb(), a.configResumeVerb(), a.configReverseVerb(), a.configStopVerb(),

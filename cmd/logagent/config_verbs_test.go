@@ -320,6 +320,8 @@ func TestAnEntryFromAGroupIsChangedForAllOrGivenToTheHost(t *testing.T) {
 	}
 
 	s.says(exitDone, "3 hosts follow it now", "config", "set", "@web", "nginx", "send_rate=7000", "--dry-run")
+	s.says(exitDone, "1 document, 3 hosts: 1 entry changed; send_rate 15k → 21k lines/s", "config", "set", "@web", "nginx", "send_rate=7000", "--dry-run")
+	s.says(exitDone, "send_rate 5000 → 0 lines/s", "config", "set", "web-2", "nginx", "paused=true", "--own", "--dry-run")
 	if stdout, stderr := s.run(exitDone, "config", "set", "@web", "nginx", "send_rate=7000"); !strings.HasPrefix(stdout, "saved /logagent.groups/web") || stderr != "" {
 		t.Errorf("%s %s", stdout, stderr)
 	}
@@ -345,6 +347,46 @@ func TestAnEntryFromAGroupIsChangedForAllOrGivenToTheHost(t *testing.T) {
 	// A filter sees what a host has from its groups, and leaves hosts out with that.
 	s.says(exitDone, "1 of 1 document written", "config", "set", "*", "app", "send_rate=3", "--filter", "host!=gone* service=nginx")
 	s.says(exitFailed, "from group @web", "config", "set", "*", "nginx", "send_rate=3", "--filter", "host=gone* service=nginx")
+}
+
+func TestADocumentIsDeletedAndPutBack(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	s := shell{p, t}
+	texts := map[string]string{"web-1": "[ " + nginxEntry + " ]", "@web": `[` + appEntry + `]`, "web-*": "[]", "broken": `[{"service":""}]`}
+	for name, text := range texts {
+		if group, ok := strings.CutPrefix(name, "@"); ok {
+			p.group(t, group, text)
+		} else {
+			p.document(t, name, text)
+		}
+	}
+	p.document(t, "web-2", "[]")
+	p.put(t, "/logagent.live/web-2", `{"host":"web-2","groups":["web"]}`)
+	s.says(exitDone, "1 host follows it now", "config", "delete", "@web", "--dry-run")
+	for name, text := range texts {
+		s.says(exitDone, "the document is deleted", "config", "delete", name, "--dry-run")
+		if got := p.documentOf(t, name); got != text {
+			t.Fatalf("a dry run deleted %s: %s", name, got)
+		}
+		stdout, stderr := s.run(exitDone, "config", "delete", name, "--note", "by mistake")
+		if !strings.HasPrefix(stdout, "deleted /logagent") || stderr != "" {
+			t.Errorf("%s: %s %s", name, stdout, stderr)
+		}
+		s.says(exitFailed, "does not exist", "config", "get", name)
+		s.says(exitFailed, "does not exist", "config", "delete", name)
+		s.says(exitDone, "the document is deleted", "config", "history", name)
+	}
+	s.says(exitDone, "web-2", "config", "get", "web-2", "--json") // not meant by web-*
+	s.says(exitDone, "saved /logagent.groups/web", "config", "rollback", "@web")
+	s.says(exitDone, "saved /logagent/web-1", "config", "rollback", "web-1")
+	for _, name := range []string{"web-1", "@web"} {
+		if got := p.documentOf(t, name); got != texts[name] {
+			t.Errorf("%s: want %s, got %s", name, texts[name], got)
+		}
+	}
+	s.says(exitUsage, "one host", "config", "delete", "web-1", "web-2")
+	s.says(exitUsage, "config delete @web", "hosts", "forget", "@web")
 }
 
 func TestADocumentIsRolledBackToAnyMomentOfItsHistory(t *testing.T) {

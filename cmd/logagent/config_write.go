@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -52,6 +53,11 @@ type order struct {
 	// hosts counts those that follow each group of the plan: a change of its document reaches
 	// them all.
 	hosts map[string]int
+	// reached counts the hosts that the plan reaches, known with hosts.
+	reached int
+	// instead are entries by host and log_path that the plan gives a host of its own, as it had
+	// them from its group.
+	instead map[string]map[string]json.RawMessage
 }
 
 // change plans edits of one document.
@@ -81,11 +87,23 @@ func (o *order) finish() {
 	slices.SortFunc(p.Steps, func(a, b etcdcfg.Step) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(p.Problems, func(a, b etcdcfg.Problem) int { return strings.Compare(a.Name, b.Name) })
 	slices.Sort(p.Same)
-	diffs := make([][]change.EntryDiff, len(p.Steps))
-	for i := range p.Steps {
-		diffs[i] = p.Steps[i].Diff
+	o.sumUp()
+}
+
+// sumUp tells what the plan comes to on all hosts that follow its documents.
+func (o *order) sumUp() {
+	parts := make([]change.Part, len(o.plan.Steps))
+	for i := range parts {
+		s := &o.plan.Steps[i]
+		parts[i] = change.Part{Diff: s.Diff, Hosts: 1, Instead: o.instead[s.Name]}
+		if n, ok := o.followers(s.Name); ok {
+			parts[i].Hosts = n
+		}
 	}
-	p.Effect = change.EffectOf(diffs)
+	o.plan.Effect = change.EffectOn(parts)
+	if o.plan.Effect.Documents > 0 {
+		o.plan.Effect.Hosts = o.reached
+	}
 }
 
 // countHosts learns how many hosts follow the groups whose documents are to be changed.
@@ -94,13 +112,29 @@ func (o *order) countHosts(ctx context.Context, client *etcdcfg.Client) error {
 		return nil
 	}
 	groups, err := client.Groups(ctx, nil)
+	if err != nil {
+		return err
+	}
 	o.hosts = make(map[string]int)
-	for _, in := range groups {
-		for _, g := range in {
-			o.hosts[g]++
+	reached := make(map[string]bool)
+	for _, s := range o.plan.Steps {
+		if !strings.HasPrefix(s.Name, "@") {
+			reached[s.Name] = true
 		}
 	}
-	return err
+	for host, in := range groups {
+		for _, g := range in {
+			o.hosts[g]++
+			reached[host] = reached[host] || slices.ContainsFunc(o.plan.Steps, func(s etcdcfg.Step) bool { return s.Name == g })
+		}
+	}
+	for _, is := range reached {
+		if is {
+			o.reached++
+		}
+	}
+	o.sumUp()
+	return nil
 }
 
 // write reviews an order and carries it out: a document that was named by itself in one write,
@@ -119,7 +153,7 @@ func (a *app) write(ctx context.Context, s *settings, client *etcdcfg.Client, w 
 		return a.nothingToDo(ctx, s, client, &o, w.writeFlags)
 	}
 	shown := !a.json && (a.asks() || !o.pinned)
-	if shown || w.dryRun || a.asks() && !w.yes {
+	if shown || w.dryRun || !o.pinned || a.asks() && !w.yes {
 		if err := o.countHosts(ctx, client); err != nil {
 			return err
 		}
@@ -236,7 +270,9 @@ func (a *app) writeOne(ctx context.Context, s *settings, client *etcdcfg.Client,
 	if err := a.saved(client.Layout().Config(step.Name), step.Name, revision); err != nil {
 		return err
 	}
-	a.sayIdle(ctx, s, client, step.Name)
+	if step.After != nil {
+		a.sayIdle(ctx, s, client, step.Name)
+	}
 	return nil
 }
 

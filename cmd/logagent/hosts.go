@@ -184,7 +184,7 @@ Exit 1 where one of them was not forgotten.`,
 			return err
 		}
 		if i := slices.IndexFunc(sel.patterns, func(p string) bool { return strings.HasPrefix(p, "@") }); i >= 0 {
-			return usage("%s is a group; its document is deleted by: logagent config set %[1]s with no entries", sel.patterns[i])
+			return usage("%s is a group; its document is deleted by: logagent config delete %[1]s", sel.patterns[i])
 		}
 		return a.withEtcd(func(ctx context.Context, _ *settings, client *etcdcfg.Client) error {
 			return a.forget(ctx, client, sel, flags)
