@@ -26,9 +26,10 @@ func setEdits(found []agent.Service, fields map[string]json.RawMessage) []change
 func (a *app) configRemoveVerb() *cobra.Command {
 	var w writing
 	c := a.jsonFlag(&cobra.Command{
-		Use:   "remove HOSTS LOG_PATH|SERVICE",
+		Use:   "remove HOSTS LOG_PATH|SERVICE|'*'",
 		Short: "Take entries out of any number of documents",
-		Long: `Takes the entries that a log_path or a service names out of the documents of HOSTS: ` + hostsForm + `.
+		Long: `Takes the entries that a log_path or a service names, '*' being every entry, out of the documents
+of HOSTS: ` + hostsForm + `.
 Their positions are kept for seven days: an entry that is added back goes on where it was.
 
 ` + manyHelp,
@@ -47,7 +48,7 @@ Their positions are kept for seven days: an entry that is added back goes on whe
 		if err != nil {
 			return err
 		}
-		return a.writeEntries(w, sel, args[0], func(found []agent.Service) []change.Edit {
+		return a.writeEntries(w, sel, entries{name: args[0]}, func(found []agent.Service) []change.Edit {
 			var edits []change.Edit
 			for _, e := range found {
 				edits = append(edits, change.Edit{Op: change.OpRemove, LogPath: e.LogPath})
@@ -67,7 +68,7 @@ type ownEntry struct {
 }
 
 // writeEntries changes the entries that entry names in the selected documents.
-func (a *app) writeEntries(w writing, sel selection, entry string,
+func (a *app) writeEntries(w writing, sel selection, entry entries,
 	edit func(found []agent.Service) []change.Edit, own ownEntry) error {
 	return a.withEtcd(func(ctx context.Context, s *settings, client *etcdcfg.Client) error {
 		sc, err := lookThrough(ctx, client, sel)
@@ -82,7 +83,7 @@ func (a *app) writeEntries(w writing, sel selection, entry string,
 				o.refuse(d.Name, fmt.Errorf("its document is broken, mend it first (config edit %s): %w", d.Name, err))
 				continue
 			}
-			found, err := findEntries(services, entry, sel.one() != "")
+			found, err := entry.of(d.Name, services, sel.one() != "")
 			switch {
 			case err != nil:
 				o.refuse(d.Name, err)
@@ -94,7 +95,7 @@ func (a *app) writeEntries(w writing, sel selection, entry string,
 			o.change(d, edit(found))
 		}
 		borrowed := 0
-		if sel.one() == "" || here == 0 {
+		if sel.one() == "" || here == 0 || entry.many() {
 			if sel.one() != "" {
 				if err := sc.learnGroups(ctx, client); err != nil {
 					return err
@@ -110,17 +111,21 @@ func (a *app) writeEntries(w writing, sel selection, entry string,
 }
 
 // nowhere says that no document has the entry.
-func nowhere(sc scene, sel selection, entry string, client *etcdcfg.Client) error {
+func nowhere(sc scene, sel selection, entry entries, client *etcdcfg.Client) error {
 	one := sel.one()
 	switch {
 	case one != "" && len(sc.documents) == 0:
 		return fmt.Errorf("%s has no document: %s does not exist", hostWord(one), client.Layout().Config(one))
 	case one != "":
-		return fmt.Errorf("%s: no entry has the log_path or the service %q", hostWord(one), entry)
+		return fmt.Errorf("%s: no entry %s", hostWord(one), entry.has())
+	case entry.filter != nil:
+		return fmt.Errorf("no entry %s", entry.has())
+	case entry.name == everyEntry && len(sc.documents) > 0:
+		return fmt.Errorf("there is no entry in %s", counted(len(sc.documents), "document"))
 	case len(sc.documents) == 0:
 		return errors.New("no host has a document that is selected; config list tells which there are")
 	}
-	return fmt.Errorf("none of %s has an entry with the log_path or the service %q", counted(len(sc.documents), "document"), entry)
+	return fmt.Errorf("none of the entries of %s %s", counted(len(sc.documents), "document"), entry.has())
 }
 
 // hostWord is "host web-1" or "group @web".

@@ -14,7 +14,7 @@ import (
 // fromGroups looks after the selected hosts that have no such entry of their own, but have it
 // from a group which is not selected: each gets one of its own where that is asked for, else a
 // refusal with both ways. It returns how many got one.
-func fromGroups(o *order, sc scene, sel selection, entry string, own ownEntry) (given int) {
+func fromGroups(o *order, sc scene, sel selection, entry entries, own ownEntry) (given int) {
 	for _, host := range sc.members(sel) {
 		d := sc.written[host]
 		d.Name = host
@@ -23,7 +23,9 @@ func fromGroups(o *order, sc scene, sel selection, entry string, own ownEntry) (
 		if services, _, err := agent.ParseDocument(d.Raw); err == nil {
 			for _, s := range services {
 				mine[s.LogPath] = true
-				has = has || s.LogPath == entry || s.Service == entry
+			}
+			if found, err := entry.of(host, services, false); err == nil && len(found) > 0 {
+				has = !entry.many() // of many, one that it has of its own says nothing of the others
 			}
 		} else if d.Raw != nil {
 			continue // refused already
@@ -32,7 +34,7 @@ func fromGroups(o *order, sc scene, sel selection, entry string, own ownEntry) (
 			continue
 		}
 		for _, group := range sc.in[host] {
-			found, err := findEntries(sc.entries[group], entry, sel.one() != "")
+			found, err := entry.of(host, sc.entries[group], sel.one() != "")
 			if err != nil {
 				o.refuse(host, fmt.Errorf("group %s: %w", group, err))
 				break
@@ -42,8 +44,13 @@ func fromGroups(o *order, sc scene, sel selection, entry string, own ownEntry) (
 				continue
 			}
 			switch {
-			case sel.names(group):
-				// The change reaches the host by its group.
+			case sel.names(group): // the change reaches the host by its group
+				if entry.many() { // and another group may hold more of them
+					for _, e := range found {
+						mine[e.LogPath] = true
+					}
+					continue
+				}
 			case !own.allowed:
 				o.refuse(host, &borrowedError{host: host, entry: entry, group: group, hosts: sc.hostsOf(group), own: own})
 			default:
@@ -98,20 +105,24 @@ func ownEdits(group []byte, found []agent.Service, fields map[string]json.RawMes
 
 // borrowedError says that a host has an entry from a group, and what can be done.
 type borrowedError struct {
-	host, entry, group string
-	hosts              int // that have the group
-	own                ownEntry
+	host, group string
+	entry       entries
+	hosts       int // that have the group
+	own         ownEntry
 }
 
 func (e *borrowedError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s has %s from group %s, which %s now:", hostWord(e.host), e.entry, e.group, follow(e.hosts))
-	rest := shellWords(append([]string{e.entry}, e.own.args...))
+	rest := shellWords(append(e.entry.args(), e.own.args...))
 	fmt.Fprintf(&b, "\n  logagent config %s %s %s   changes it for all of them", e.own.verb, shellWord(e.group), rest)
+	if e.entry.many() {
+		return b.String()
+	}
 	if e.own.verb == "set" {
 		fmt.Fprintf(&b, "\n  logagent config set %s %s --own   gives %s an entry of its own, which the group's no longer touches", shellWord(e.host), rest, e.host)
 	} else {
-		fmt.Fprintf(&b, "\n  logagent config set %s %s paused=true --own   stops it on %s alone", shellWord(e.host), shellWord(e.entry), e.host)
+		fmt.Fprintf(&b, "\n  logagent config set %s %s paused=true --own   stops it on %s alone", shellWord(e.host), shellWords(e.entry.args()), e.host)
 	}
 	return b.String()
 }

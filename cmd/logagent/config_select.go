@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/bmatcuk/doublestar/v4"
@@ -16,6 +17,8 @@ import (
 type selection struct {
 	patterns []string // names and globs
 	filter   store.Filter
+	text     string // of the filter, as it was typed
+	byEntry  bool   // the filter is held against each entry by itself, not against all of a host
 }
 
 // selectFlags are those of every verb that takes several documents.
@@ -26,7 +29,7 @@ type selectFlags struct {
 
 func (f *selectFlags) add(c *cobra.Command) {
 	c.Flags().BoolVar(&f.all, "all", false, "every host, instead of HOSTS")
-	c.Flags().StringVar(&f.filter, "filter", "", "of these, the hosts that the console's `FILTER` leaves, by host, service, path, topic, rate")
+	c.Flags().StringVar(&f.filter, "filter", "", "of these, the hosts that the console's `FILTER` leaves, by host, service, path, topic, rate: a host's rate is the sum of its entries'")
 }
 
 // given is how many arguments the flags stand for.
@@ -54,7 +57,7 @@ func (f *selectFlags) take(args []string) (selection, []string, error) {
 
 // parseSelection reads HOSTS and a filter.
 func parseSelection(hosts, filter string) (selection, error) {
-	var s selection
+	s := selection{text: filter}
 	for _, p := range splitOutside(hosts) {
 		if p = strings.TrimSpace(p); p == "" {
 			continue
@@ -151,5 +154,11 @@ func (s *selection) names(name string) bool {
 
 // passes tells whether the filter leaves a document, whose entries are nil where it is broken.
 func (s *selection) passes(name string, entries []agent.Service) bool {
-	return s.filter.Empty() || s.filter.MatchesWanted(name, entries)
+	switch {
+	case s.filter.Empty():
+		return true
+	case s.byEntry:
+		return slices.ContainsFunc(entries, func(e agent.Service) bool { return s.filter.MatchesWanted(name, []agent.Service{e}) })
+	}
+	return s.filter.MatchesWanted(name, entries)
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"regexp"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,13 +18,16 @@ func (a *app) configSetVerb() *cobra.Command {
 	var base int64
 	var own bool
 	c := a.jsonFlag(&cobra.Command{
-		Use:   "set HOST FILE|-  |  set HOSTS LOG_PATH|SERVICE FIELD=VALUE…",
+		Use:   "set HOST FILE|-  |  set HOSTS LOG_PATH|SERVICE|'*' FIELD=VALUE…",
 		Short: "Replace a host's document, or change fields of entries on any number of hosts",
 		Long: `Replace the document of a host or @group with that of a file (- is standard input). A
 document with anything wrong in it is not written. With --base it is replaced only where it
 still stands at that revision (0: where there is none), as config get --json told it.
 
-Or change fields of the entries that a log_path or a service names, on HOSTS: ` + hostsForm + `.
+Or change fields of the entries that a log_path or a service names, '*' being every entry, on
+HOSTS: ` + hostsForm + `. With
+--filter the entry may be left out: then those are changed which the filter leaves, each by its
+own service, path, topic and rate. Where an entry is named, rate is the sum of all of a host.
 send_rate=5000, send_rate=none, paused=true, topic=x, exclude='["*.gz"]'; FIELD= without a value
 takes the field away. Everything else in the documents stays as it is, to the byte.
 
@@ -43,7 +48,7 @@ hosts; --own gives the host one of its own instead, made of the group's.
 	c.Flags().Int64Var(&base, "base", -1, "replace only the document of this `REVISION`")
 	c.Flags().BoolVar(&own, "own", false, "give a host an entry of its own where it has it from its group")
 	c.RunE = func(_ *cobra.Command, args []string) error {
-		if len(args) == 2 && !w.sel.all {
+		if len(args) == 2 && !w.sel.all && !isField(args[1]) {
 			if own || w.sel.filter != "" {
 				return usage("--own and --filter are for fields of entries, not for whole documents")
 			}
@@ -56,17 +61,21 @@ hosts; --own gives the host one of its own instead, made of the group's.
 		if err != nil {
 			return err
 		}
-		if len(args) < 2 {
-			return usage("change what? after the entry come fields such as send_rate=5000")
+		which, args, err := whichEntries(sel, args)
+		if err != nil {
+			return err
 		}
-		entry := args[0]
-		fields, err := change.ParseFields(args[1:])
+		fields, err := change.ParseFields(args)
 		if err != nil {
 			return usage("%w (fields are written as send_rate=N)", err)
 		}
-		return a.writeEntries(w, sel, entry, func(found []agent.Service) []change.Edit {
+		if own && which.many() {
+			return usage("--own is for an entry that is named by its log_path or its service")
+		}
+		sel.byEntry = which.filter != nil
+		return a.writeEntries(w, sel, which, func(found []agent.Service) []change.Edit {
 			return setEdits(found, fields)
-		}, ownEntry{allowed: own, fields: fields, verb: "set", args: args[1:]})
+		}, ownEntry{allowed: own, fields: fields, verb: "set", args: args})
 	}
 	return c
 }
@@ -78,6 +87,9 @@ func (a *app) setDocument(w writing, name, file string, base int64) error {
 	}
 	raw, err := a.readInput(file)
 	if err != nil {
+		if file != "-" && !strings.ContainsAny(file, "/.") { // looks like an entry
+			err = fmt.Errorf("%w; to change an entry, name fields behind it: logagent config set %s %s send_rate=5000", err, shellWord(name), shellWord(file))
+		}
 		return err
 	}
 	return a.withEtcd(func(ctx context.Context, s *settings, client *etcdcfg.Client) error {
@@ -100,3 +112,8 @@ func (a *app) setDocument(w writing, name, file string, base int64) error {
 		return a.write(ctx, s, client, w, o)
 	})
 }
+
+// isField tells whether an argument is FIELD=VALUE. A file of such a name is written ./FIELD=VALUE.
+func isField(arg string) bool { return fieldForm.MatchString(arg) }
+
+var fieldForm = regexp.MustCompile(`^[a-z_]+=`)

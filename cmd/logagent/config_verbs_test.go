@@ -349,6 +349,71 @@ func TestAnEntryFromAGroupIsChangedForAllOrGivenToTheHost(t *testing.T) {
 	s.says(exitFailed, "from group @web", "config", "set", "*", "nginx", "send_rate=3", "--filter", "host=gone* service=nginx")
 }
 
+func TestEntriesAreNamedByAFilterOrAllAtOnce(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	s := shell{p, t}
+	e := func(service, rate string) string {
+		return fmt.Sprintf(`{"service":%q,"log_path":"/%[1]s.log","topic":"t","send_rate":%s}`, service, rate)
+	}
+	before := map[string]string{
+		"web-1": `[` + e("a", "300") + `,` + e("b", "300") + `,` + e("c", "900") + `]`,
+		"web-2": `[` + e("a", "300") + `,` + e("b", "300") + `]`, // 600 in all, none above 500
+		"web-3": `[` + e("d", "501") + `]`,
+	}
+	reset := func() {
+		for name, text := range before {
+			p.document(t, name, text)
+		}
+	}
+	reset()
+	revision := p.revision(t)
+	for _, args := range [][]string{
+		{"web-1", "send_rate=800"}, {"--all", "send_rate=800"}, {"web-*", "send_rate=800", "paused=true"},
+		{"web-*", "--filter", "host=web-1", "send_rate=800"}, {"web-*", "--filter", "web", "send_rate=800"},
+	} {
+		s.says(exitUsage, "which entry?", append([]string{"config", "set"}, args...)...)
+	}
+	s.says(exitUsage, "--own is for an entry that is named", "config", "set", "web-1", "*", "send_rate=1", "--own")
+	s.says(exitUsage, "change what?", "config", "set", "--all", "*")
+	s.says(exitUsage, "sendrate", "config", "set", "web-1", "a", "sendrate=1")
+	s.says(exitFailed, "logagent config set web-1 a send_rate=5000", "config", "set", "web-1", "a")
+	if p.revision(t) != revision {
+		t.Fatal("a refusal wrote something")
+	}
+
+	s.says(exitDone, "2 of 2 documents written", "config", "set", "*", "--filter", "rate>500", "send_rate=800")
+	for name, old := range map[string]string{"web-1": "900", "web-2": "", "web-3": "501"} {
+		want := before[name]
+		if old != "" {
+			want = strings.Replace(want, old, "800", 1)
+		}
+		if got := p.documentOf(t, name); got != want {
+			t.Errorf("%s: each entry by its own rate\nwant %s\ngot  %s", name, want, got)
+		}
+	}
+	s.says(exitFailed, "passes the filter", "config", "set", "*", "--filter", "service=none", "send_rate=800")
+	reset()
+	s.says(exitDone, "saved", "config", "set", "web-2", "*", "send_rate=7")
+	if got, want := p.documentOf(t, "web-2"), strings.ReplaceAll(before["web-2"], "300", "7"); got != want {
+		t.Errorf("want %s, got %s", want, got)
+	}
+	s.says(exitDone, "3 of 3 documents written", "config", "set", "--all", "*", "send_rate=none")
+	if got := p.documentOf(t, "web-1"); strings.Contains(got, "send_rate") {
+		t.Errorf("got %s", got)
+	}
+
+	// What a host has from a group is not passed over in silence.
+	p.group(t, "web", `[`+e("g", "5")+`,`+e("d", "6")+`]`)
+	p.put(t, "/logagent.live/web-3", `{"host":"web-3","groups":["web"]}`)
+	s.says(exitFailed, "config set @web '*' send_rate=4", "config", "set", "web-3", "*", "send_rate=4")
+	s.says(exitFailed, "config set @web --filter 'service=g rate<9' send_rate=4", "config", "set", "*", "--filter", "service=g rate<9", "send_rate=4")
+	s.says(exitDone, "documents written", "config", "set", "*,@web", "*", "send_rate=4")
+	if got := p.documentOf(t, "@web"); strings.Count(got, `"send_rate":4`) != 2 {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestADocumentIsDeletedAndPutBack(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)

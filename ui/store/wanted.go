@@ -23,6 +23,13 @@ func (f *Filter) CheckWanted() error {
 	return nil
 }
 
+// NamesEntries tells whether the filter has a field that an entry of a document tells by itself.
+func (f *Filter) NamesEntries() bool {
+	return slices.ContainsFunc(f.terms, func(t term) bool {
+		return t.field != nil && t.field.names[0] != "host" && slices.Contains(wantedFields(), t.field.names[0])
+	})
+}
+
 // MatchesWanted tells whether a document passes, of a host or @group, by what is wanted in it. The
 // words and fields mean what they mean on the screen of all hosts: rate is the sum of the
 // entries' limits, and above every number where an entry has none.
