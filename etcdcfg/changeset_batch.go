@@ -31,10 +31,18 @@ func (c *Client) again(ctx context.Context, id string, try func() (done bool, er
 		case !unanswered(err) || kindOf(err) != kindAway:
 			return err
 		case n == tries || !sleep(ctx, 100*time.Millisecond):
-			return fmt.Errorf("not known whether change %s was saved: %w", id, err)
+			return unknownError{fmt.Errorf("not known whether change %s was saved: %w", id, err)}
 		}
 	}
 }
+
+// ErrUnknown says that etcd's answer to a write was lost: it may have taken place, or may yet.
+var ErrUnknown = errors.New("not known whether it was saved")
+
+type unknownError struct{ error }
+
+func (e unknownError) Unwrap() error      { return e.error }
+func (unknownError) Is(target error) bool { return target == ErrUnknown }
 
 // atOnce does a whole change set in one transaction, with its record; reverses, unless nil, is
 // marked as taken back in it. done is false where that would be too large.

@@ -23,12 +23,17 @@ type changeSetOut struct {
 func (a *app) writeMany(ctx context.Context, s *settings, client *etcdcfg.Client, w writing, p etcdcfg.Plan, m change.Meta) error {
 	id, err := client.Start(ctx, p, w.rollout.options(m))
 	if err != nil {
-		if id != "" {
+		if id != "" && uncertain(err) {
 			err = fmt.Errorf("%w; config changes tells whether it was, config resume %s goes on with it", err, id)
 		}
 		return err
 	}
 	return a.drive(ctx, s, client, id, w.yes, &p.Effect)
+}
+
+// uncertain tells whether a write that failed may have taken place, or may yet: a refusal is none.
+func uncertain(err error) bool {
+	return errors.Is(err, etcdcfg.ErrUnknown) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // drive carries out what is left of a change set and says what became of it.

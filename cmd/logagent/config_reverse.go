@@ -2,6 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -36,9 +40,12 @@ func (a *app) reverse(ctx context.Context, s *settings, client *etcdcfg.Client, 
 			return a.dryRun(&o)
 		}
 		writeReview(a.stdout, &o, mostGroups)
-	}
-	if err := a.confirm(ctx, w, set.Done); err != nil {
-		return err
+		if len(o.plan.Steps) == 0 {
+			return fmt.Errorf("nothing of change %s can be taken back", id)
+		}
+		if err := a.confirm(ctx, w, len(o.plan.Steps)); err != nil {
+			return err
+		}
 	}
 	m := change.Meta{Who: a.who(), Note: w.note}
 	back, err := client.Reverse(ctx, id, m)
@@ -48,23 +55,56 @@ func (a *app) reverse(ctx context.Context, s *settings, client *etcdcfg.Client, 
 	return a.drive(ctx, s, client, back, w.yes, nil)
 }
 
-// reverseOrder shows what taking back means for the documents as they were left; what somebody
-// else did since is not looked at, it may even be done while this is read.
+// reverseOrder plans the taking back on the documents as they are now, as the change set that does
+// it will: entry by entry, and what somebody else has changed since is named.
 func reverseOrder(ctx context.Context, client *etcdcfg.Client, set etcdcfg.ChangeSet) (order, error) {
-	var o order
-	for _, out := range set.Outcomes {
-		if out.State != etcdcfg.StepDone {
+	o := order{kind: change.KindReverse}
+	if set.State == etcdcfg.StateOpen {
+		return o, fmt.Errorf("change %s is not finished, stop it first: logagent config stop %[1]s", set.ID)
+	}
+	done := slices.DeleteFunc(slices.Clone(set.Outcomes), func(out etcdcfg.Outcome) bool { return out.State != etcdcfg.StepDone })
+	if len(done) == 0 {
+		return o, fmt.Errorf("change %s changed no document: nothing to take back", set.ID)
+	}
+	named := make(map[string]bool, len(done))
+	for _, out := range done {
+		named[out.Name] = true
+	}
+	docs, _, err := client.Documents(ctx, func(name string) bool { return named[name] })
+	if err != nil {
+		return o, err
+	}
+	now := make(map[string]etcdcfg.Document, len(docs))
+	for _, d := range docs {
+		now[d.Name] = d
+	}
+	backs := make([]takeBack, len(done))
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, historyReads)
+	for i, out := range done {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			backs[i] = readTakeBack(ctx, client, out)
+		})
+	}
+	wg.Wait()
+	for i, out := range done {
+		b := backs[i]
+		switch {
+		case errors.Is(b.err, etcdcfg.ErrNoRecord):
+			o.refuse(out.Name, fmt.Errorf("the history holds record %s no more", out.Record))
+			continue
+		case b.err != nil:
+			return o, b.err
+		}
+		d := now[out.Name]
+		text, err := change.Merge(out.Name, b.after, b.before, d.Raw)
+		if err != nil {
+			o.refuse(out.Name, err)
 			continue
 		}
-		before, _, err := client.Version(ctx, out.Name, out.Record+"^")
-		if err != nil {
-			return o, err
-		}
-		after, _, err := client.Version(ctx, out.Name, out.Record)
-		if err != nil {
-			return o, err
-		}
-		one, err := betweenTexts(out.Name, out.Revision, after, before)
+		one, err := betweenTexts(out.Name, d.Revision, d.Raw, text)
 		if err != nil {
 			return o, err
 		}
@@ -72,4 +112,17 @@ func reverseOrder(ctx context.Context, client *etcdcfg.Client, set etcdcfg.Chang
 	}
 	o.finish()
 	return o, o.countHosts(ctx, client)
+}
+
+// takeBack is a document before and after a change of it.
+type takeBack struct {
+	before, after []byte
+	err           error
+}
+
+func readTakeBack(ctx context.Context, client *etcdcfg.Client, out etcdcfg.Outcome) (b takeBack) {
+	if b.before, _, b.err = client.Version(ctx, out.Name, out.Record+"^"); b.err == nil {
+		b.after, _, b.err = client.Version(ctx, out.Name, out.Record)
+	}
+	return b
 }

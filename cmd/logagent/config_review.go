@@ -95,7 +95,21 @@ func writeReview(w io.Writer, o *order, groups int) {
 	if left > 0 {
 		fmt.Fprintf(w, "… and %s more: --dry-run shows all of them\n", counted(left, "document"))
 	}
+	if o.kind == change.KindReverse {
+		writeConflicts(w, p.Problems)
+	}
 	fmt.Fprintln(w, termsafe.Clean(p.Effect.String()))
+}
+
+// writeConflicts names the documents that a plan leaves as they are.
+func writeConflicts(w io.Writer, problems []etcdcfg.Problem) {
+	for i, p := range problems {
+		if i == mostProblems {
+			fmt.Fprintf(w, "conflict: and %d more documents\n", len(problems)-i)
+			return
+		}
+		fmt.Fprintf(w, "conflict: %s\n", termsafe.Line(problemWords(p).Error()))
+	}
 }
 
 // namesWord names documents in one line: many of them by the first and the last.

@@ -115,7 +115,21 @@ func TestFieldsAreSetOnManyDocumentsAtOnceAndTakenBack(t *testing.T) {
 		t.Fatalf("%+v", sets)
 	}
 	p.document(t, "web-03", strings.Replace(before["web-03"], "5000", "9000", 1)) // somebody else
-	stdout := s.says(exitFailed, "39 of 40 documents written", "config", "reverse", sets[0].ID)
+	p.document(t, "web-04", strings.Replace(p.documentOf(t, "web-04"), `"app" }`, `"later" }`, 1))
+	p.document(t, "web-05", before["web-05"])
+	var back planOut
+	s.decode(&back, exitDone, "config", "reverse", sets[0].ID, "--dry-run", "--json")
+	if len(back.Changes) != 38 || len(back.Conflicts) != 1 || back.Conflicts[0].Name != "web-03" || !slices.Equal(back.Same, []string{"web-05"}) || back.Effect.RateAfter != 38*5000 {
+		t.Errorf("want what stands there now looked at, got %d changes, %+v, same %q, %+v", len(back.Changes), back.Conflicts, back.Same, back.Effect)
+	}
+	for _, c := range back.Changes {
+		if len(c.Entries) != 1 {
+			t.Errorf("%s: somebody else's entry is taken for the change's: %+v", c.Name, c.Entries)
+		}
+	}
+	s.says(exitDone, "conflict: web-03", "config", "reverse", sets[0].ID, "--dry-run")
+	before["web-04"] = strings.Replace(before["web-04"], `"app" }`, `"later" }`, 1)
+	stdout := s.says(exitFailed, "38 of 40 documents written", "config", "reverse", sets[0].ID)
 	if !strings.Contains(stdout, "conflict") || !strings.Contains(stdout, "web-03") {
 		t.Errorf("want the conflict named, got %s", stdout)
 	}

@@ -194,10 +194,24 @@ type planOut struct {
 	Changes []changeOut   `json:"changes"`
 	Same    []string      `json:"same"` // stay as they are
 	Effect  change.Effect `json:"effect"`
+	// Conflicts are documents that are left as they are, of a change that is to be taken back.
+	Conflicts []conflictOut `json:"conflicts,omitempty"`
+}
+
+type conflictOut struct {
+	Name    string `json:"name"`
+	Problem string `json:"problem"`
 }
 
 func planJSON(o *order) planOut {
-	return planOut{Changes: changesJSON(o), Same: append([]string{}, o.plan.Same...), Effect: o.plan.Effect}
+	out := planOut{Changes: changesJSON(o), Same: append([]string{}, o.plan.Same...), Effect: o.plan.Effect}
+	for _, p := range o.plan.Problems {
+		if o.kind != change.KindReverse {
+			break
+		}
+		out.Conflicts = append(out.Conflicts, conflictOut{p.Name, p.Err.Error()})
+	}
+	return out
 }
 
 // nothingToDo ends a verb whose documents are as they should be. A script that sets one document
