@@ -43,9 +43,9 @@ func (a *app) sayIdle(ctx context.Context, s *settings, client *etcdcfg.Client, 
 	}
 }
 
-func (a *app) saved(key, host string, revision int64) error {
+func (a *app) saved(key, host string, revision int64, state string) error {
 	if a.json {
-		return a.writeJSON(documentOut{Host: host, Key: key, Revision: revision})
+		return a.writeJSON(documentOut{Host: host, Key: key, Revision: revision, State: state})
 	}
 	_, err := fmt.Fprintf(a.stdout, "%s\n", savedWord(key, revision))
 	return err

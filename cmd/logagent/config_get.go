@@ -133,7 +133,8 @@ type documentOut struct {
 	Host     string          `json:"host"` // or @group
 	Key      string          `json:"key"`
 	Revision int64           `json:"revision"`
-	At       string          `json:"at,omitempty"` // a record of the history: as it was after that
+	State    string          `json:"state,omitempty"` // of a write: done, unchanged
+	At       string          `json:"at,omitempty"`    // a record of the history: as it was after that
 	Document json.RawMessage `json:"document,omitempty"`
 	Text     string          `json:"text,omitempty"`
 }

@@ -23,7 +23,8 @@ func (a *app) configHistoryVerb() *cobra.Command {
 		Use:   "history [HOST|@GROUP]",
 		Short: "List what was changed, by whom, when and why, newest first",
 		Long: `Lists the changes of one document, or the newest of all. A document that was written by other
-means (etcdctl, a restored backup) is found at its next change and stands here as outside.
+means (etcdctl, a restored backup) is found at its next change, and stands in the history of that
+document as outside; the list of all leaves such ones out.
 config get HOST --at ID writes the document as it was after a change, ID^ as it was before;
 config rollback HOST ID goes back to it.`,
 		Args:              args(0, 1, "config history takes one host or @group at most"),
@@ -58,7 +59,13 @@ config rollback HOST ID goes back to it.`,
 					return fmt.Errorf("%s has no history and no document", hostWord(args[0]))
 				}
 			}
-			return a.writeHistory(records, len(args) == 0, long)
+			if err := a.writeHistory(records, len(args) == 0, long); err != nil {
+				return err
+			}
+			if len(args) == 0 && !a.json {
+				fmt.Fprintln(a.stderr, "logagent: what was written by other means is left out here: config history HOST tells it")
+			}
+			return nil
 		})
 	}
 	c.AddCommand(a.configHistoryShowVerb())
@@ -78,6 +85,7 @@ type recordOut struct {
 	Base     int64              `json:"base"`
 	Revision int64              `json:"revision"`
 	Entries  []change.EntryDiff `json:"entries"`
+	Words    []string           `json:"words,omitempty"`   // what the entries do not tell
 	Problem  string             `json:"problem,omitempty"` // why the entries are not known
 }
 
@@ -85,6 +93,7 @@ func recordJSON(r change.Record) recordOut {
 	o := recordOut{ID: r.ID, Name: r.Name, At: r.At, Who: r.Who, Kind: r.Kind, Note: r.Note, Of: r.Of,
 		Change: r.Change, Base: r.Base, Revision: r.Revision, Entries: []change.EntryDiff{}}
 	diffs, words, err := recordDiff(r)
+	o.Words = words
 	if err != nil {
 		o.Problem = err.Error()
 	} else if len(diffs) > 0 {

@@ -10,8 +10,11 @@ import (
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"logagent/etcdcfg"
 	"logagent/etcdcfg/change"
+	"logagent/internal/lab"
 )
 
 // shell runs verbs in a place and holds them to their exit code.
@@ -234,6 +237,38 @@ func TestImportBringsInWhatIsMissing(t *testing.T) {
 	}
 }
 
+func TestARefusedWriteIsNotToldAsUncertain(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	for _, host := range []string{"web-1", "web-2"} {
+		p.document(t, host, `[`+nginxEntry+`]`)
+	}
+	c := p.etcd.Client()
+	for _, err := range []error{
+		lab.AddEtcdUser(t.Context(), c, "reader", "secret"),
+		second(c.RoleGrantPermission(t.Context(), "reader", "/logagent", clientv3.GetPrefixRangeEnd("/logagent"), clientv3.PermissionType(clientv3.PermRead))),
+		second(c.RoleAdd(t.Context(), "root")),
+		second(c.UserAdd(t.Context(), "root", "root")),
+		second(c.UserGrantRole(t.Context(), "root", "root")),
+		second(c.AuthEnable(t.Context())),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	secret := writeFile(t, filepath.Join(p.dir, "conf", "password"), "secret\n")
+	if err := os.Chmod(secret, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.configure(t, "etcd_user = reader", "etcd_password_file = "+secret)
+	_, stderr := shell{p, t}.run(exitFailed, "config", "set", "web-*", "nginx", "send_rate=1")
+	if strings.Contains(stderr, "resume") || strings.Contains(stderr, "not known") || !strings.Contains(stderr, "does not allow this") {
+		t.Errorf("want a plain refusal, got %s", stderr)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
 func TestDryRunWritesNothing(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -269,6 +304,24 @@ func TestDryRunWritesNothing(t *testing.T) {
 		}
 	}
 	var plan planOut
+	for _, c := range []struct {
+		state string
+		args  []string
+	}{
+		{"planned", []string{"web-1", "nginx", "send_rate=7000", "--dry-run"}},
+		{"planned", []string{"web-*", "nginx", "send_rate=7000", "--dry-run"}},
+		{"unchanged", []string{"web-*", "nginx", "send_rate=6000"}},
+		{"unchanged", []string{"web-1", "nginx", "send_rate=6000"}},
+		{"unchanged", []string{"web-1", "nginx", "send_rate=6000", "--dry-run"}},
+		{"done", []string{"web-1", "nginx", "topic=x"}},
+		{"done", []string{"web-*", "nginx", "topic=y"}},
+	} {
+		var got struct{ State string }
+		s.decode(&got, exitDone, append([]string{"config", "set", "--json"}, c.args...)...)
+		if got.State != c.state {
+			t.Errorf("%q: want state %s, got %q", c.args, c.state, got.State)
+		}
+	}
 	s.decode(&plan, exitDone, "config", "set", "web-*", "nginx", "send_rate=7000", "--dry-run", "--json")
 	if len(plan.Changes) != 2 || plan.Effect.RateBefore != 12000 || plan.Effect.RateAfter != 14000 {
 		t.Errorf("%+v", plan)
@@ -455,6 +508,7 @@ func TestADocumentIsDeletedAndPutBack(t *testing.T) {
 		s.says(exitFailed, "does not exist", "config", "get", name)
 		s.says(exitFailed, "does not exist", "config", "delete", name)
 		s.says(exitDone, "the document is deleted", "config", "history", name)
+		s.says(exitDone, `"the document is deleted"`, "config", "history", name, "--json")
 	}
 	s.says(exitDone, "web-2", "config", "get", "web-2", "--json") // not meant by web-*
 	s.says(exitDone, "saved /logagent.groups/web", "config", "rollback", "@web")

@@ -182,15 +182,25 @@ func (a *app) write(ctx context.Context, s *settings, client *etcdcfg.Client, w 
 // dryRun shows a plan.
 func (a *app) dryRun(o *order) error {
 	if a.json {
-		return a.writeJSON(planJSON(o))
+		out := planJSON(o)
+		out.State = statePlanned
+		return a.writeJSON(out)
 	}
 	writeReview(a.stdout, o, 0)
 	_, err := fmt.Fprintln(a.stdout, "dry run: nothing was written")
 	return err
 }
 
+// What --json says in "state" of what was asked for; a change set has more words of its own.
+const (
+	stateDone      = "done"
+	stateUnchanged = "unchanged" // it was so already
+	statePlanned   = "planned"   // by --dry-run
+)
+
 // planOut is what --dry-run --json writes.
 type planOut struct {
+	State   string        `json:"state,omitempty"`
 	Changes []changeOut   `json:"changes"`
 	Same    []string      `json:"same"` // stay as they are
 	Effect  change.Effect `json:"effect"`
@@ -219,10 +229,12 @@ func planJSON(o *order) planOut {
 func (a *app) nothingToDo(ctx context.Context, s *settings, client *etcdcfg.Client, o *order, w writeFlags) error {
 	switch {
 	case w.dryRun && a.json, a.json && !o.pinned:
-		return a.writeJSON(planJSON(o))
+		out := planJSON(o)
+		out.State = stateUnchanged
+		return a.writeJSON(out)
 	case o.pinned && len(o.plan.Same) == 1 && (a.json || !a.asks() && !w.dryRun):
 		name := o.plan.Same[0]
-		if err := a.saved(client.Layout().Config(name), name, o.revision); err != nil {
+		if err := a.saved(client.Layout().Config(name), name, o.revision, stateUnchanged); err != nil {
 			return err
 		}
 		a.sayIdle(ctx, s, client, name)
@@ -281,7 +293,7 @@ func (a *app) writeOne(ctx context.Context, s *settings, client *etcdcfg.Client,
 	if err != nil {
 		return err
 	}
-	if err := a.saved(client.Layout().Config(step.Name), step.Name, revision); err != nil {
+	if err := a.saved(client.Layout().Config(step.Name), step.Name, revision, stateDone); err != nil {
 		return err
 	}
 	if step.After != nil {
