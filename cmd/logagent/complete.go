@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -218,13 +219,20 @@ func (a *app) recordWords(name, typed string) []string {
 	})
 }
 
-// completeChanges completes ids of changes of several documents.
-func (a *app) completeChanges(_ *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+// completeChanges completes ids of changes of several documents, for what goes on with one those
+// first that are not finished.
+func (a *app) completeChanges(c *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	return a.fromEtcd(func(ctx context.Context, client *etcdcfg.Client) []string {
-		sets, _ := client.ChangeSets(ctx, 30)
+		sets, _ := client.ChangeSets(ctx, 0)
+		if c.Name() == "resume" || c.Name() == "stop" {
+			slices.SortStableFunc(sets, func(x, y etcdcfg.ChangeSet) int {
+				return cmp.Compare(finishedLast(x), finishedLast(y))
+			})
+		}
+		sets = sets[:min(len(sets), 30)]
 		var out []string
 		for _, s := range sets {
 			if strings.HasPrefix(s.ID, typed) {
@@ -233,4 +241,11 @@ func (a *app) completeChanges(_ *cobra.Command, args []string, typed string) ([]
 		}
 		return out
 	}), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+}
+
+func finishedLast(s etcdcfg.ChangeSet) int {
+	if unfinished(s) {
+		return 0
+	}
+	return 1
 }

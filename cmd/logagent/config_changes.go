@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -34,6 +35,20 @@ it did is taken back by config reverse.`,
 			if err != nil {
 				return err
 			}
+			for i, s := range sets {
+				if s.State != etcdcfg.StateOpen {
+					continue
+				}
+				whole, err := client.ChangeSet(ctx, s.ID) // only that tells who works on it
+				switch {
+				case errors.Is(err, etcdcfg.ErrNoChange): // removed meanwhile
+				case err != nil:
+					return err
+				default:
+					sets[i] = whole
+					sets[i].Outcomes = nil
+				}
+			}
 			return a.listChanges(sets, most)
 		})
 	}
@@ -43,7 +58,7 @@ it did is taken back by config reverse.`,
 func (a *app) listChanges(sets []etcdcfg.ChangeSet, most int) error {
 	var open, done []etcdcfg.ChangeSet
 	for _, s := range sets {
-		if s.State != etcdcfg.StateDone {
+		if unfinished(s) {
 			open = append(open, s)
 		} else {
 			done = append(done, s)
@@ -63,13 +78,39 @@ func (a *app) listChanges(sets []etcdcfg.ChangeSet, most int) error {
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "ID\tWHEN\tWHO\tKIND\tSTATE\tDOCUMENTS\tNOTE")
 	for _, s := range sets {
-		note := s.Note
-		if s.Reason != "" {
-			note = strings.TrimPrefix(note+"; "+s.Reason, "; ")
+		var notes []string
+		for _, n := range []string{s.Note, s.Reason, driverWord(s), backWord(s)} {
+			if n != "" {
+				notes = append(notes, n)
+			}
 		}
+		note := strings.Join(notes, "; ")
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.ID, timeWord(s.At), termsafe.Clean(s.Who.String()), termsafe.Clean(string(s.Kind)), s.State, progressWord(s), termsafe.Line(note))
 	}
 	return w.Flush()
+}
+
+// unfinished tells whether something is left to do with a change set that can be done.
+func unfinished(s etcdcfg.ChangeSet) bool {
+	return s.State != etcdcfg.StateDone && s.ReversedBy == ""
+}
+
+// driverWord is who works on an open change set.
+func driverWord(s etcdcfg.ChangeSet) string {
+	switch {
+	case s.State != etcdcfg.StateOpen:
+		return ""
+	case s.Driver == "":
+		return "nobody works on it"
+	}
+	return "worked on by " + s.Driver
+}
+
+func backWord(s etcdcfg.ChangeSet) string {
+	if s.ReversedBy == "" {
+		return ""
+	}
+	return "taken back by " + s.ReversedBy
 }
 
 // progressWord is how far a change set is.
@@ -94,8 +135,8 @@ func (a *app) showChange(ctx context.Context, client *etcdcfg.Client, id string)
 	if s.Of != "" {
 		fmt.Fprintf(a.stdout, ", of %s", termsafe.Clean(s.Of))
 	}
-	if s.Driver != "" {
-		fmt.Fprintf(a.stdout, ", worked on by %s", termsafe.Clean(s.Driver))
+	if word := driverWord(s); word != "" {
+		fmt.Fprintf(a.stdout, ", %s", termsafe.Clean(word))
 	}
 	fmt.Fprintln(a.stdout)
 	if s.Note != "" {

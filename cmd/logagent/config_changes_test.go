@@ -95,17 +95,35 @@ func TestAnInterruptEndsTheWorkOnAChangeAndSaysHowItGoesOn(t *testing.T) {
 	s.decode(&sets, exitDone, "config", "changes", "--json")
 	id := sets[0].ID
 	s.says(exitFailed, "somebody else works on", "config", "resume", id)
+	s.says(exitDone, "worked on by ", "config", "changes")
 	d.signal(t, syscall.SIGINT)
 	d.saw(t, exitFailed, "interrupted", "1 of 2 documents", "config resume "+id, "config reverse "+id)
+	s.says(exitDone, "nobody works on it", "config", "changes")
+	s.says(exitDone, "nobody works on it", "config", "changes", id)
 	// Another one takes it up at once; a third ends that.
 	d = start(t, p.dir, "config", "resume", id)
 	eventually(t, "the canary is watched again", func() bool { return strings.Contains(d.stderr.String(), "all run it") })
 	s.says(exitDone, "stopped by", "config", "stop", id, "--note", "lunch")
 	d.saw(t, exitFailed, "stopped by", "lunch", "config reverse "+id)
+	s.run(exitDone, "config", "set", "web-1,web-2", "nginx", "topic=web2") // a newer one, finished
+	s.run(exitDone, "config", "set", "web-1,web-2", "nginx", "topic=web")
+	if got := completions(t, p.dir, "config", "resume", ""); len(got) != 3 || got[0] != id {
+		t.Errorf("want what is not finished first, %s, got %q", id, got)
+	}
 	s.says(exitDone, "1 of 1 document written", "config", "reverse", id)
 	if got := p.documentOf(t, "web-1"); got != `[`+nginxEntry+`]` {
 		t.Errorf("want what was before, got %s", got)
 	}
+	s.says(exitFailed, "make the change anew", "config", "resume", id)
+	if _, stderr := s.run(exitFailed, "config", "resume", id); strings.Contains(stderr, "goes on with it") {
+		t.Errorf("what cannot be done is advised: %s", stderr)
+	}
+	s.decode(&sets, exitDone, "config", "changes", "--json")
+	if len(sets) != 4 || sets[0].ID == id || sets[3].ReversedBy != sets[0].ID {
+		t.Errorf("want it off the unfinished, got %+v", sets)
+	}
+	s.says(exitDone, "taken back by "+sets[0].ID, "config", "changes")
+	s.says(exitDone, "taken back by "+sets[0].ID, "config", "changes", id)
 	agent.stop(t)
 }
 

@@ -76,7 +76,7 @@ func (a *app) diff(ctx context.Context, client *etcdcfg.Client, o order, exitCod
 			return err
 		}
 	default:
-		writeReview(a.stdout, &o, 0)
+		writeReview(a.stdout, &o)
 	}
 	if exitCode && len(o.plan.Steps) > 0 {
 		return errDiffers

@@ -82,6 +82,9 @@ func (a *app) undriven(ctx context.Context, set etcdcfg.ChangeSet, err error) er
 	if errors.Is(err, etcdcfg.ErrDriven) {
 		return fmt.Errorf("%w; it goes on there, config changes tells how far it is", err)
 	}
+	if errors.Is(err, etcdcfg.ErrReversed) {
+		return err
+	}
 	if ctx.Err() != nil {
 		err = errors.New("interrupted")
 	}
@@ -156,13 +159,20 @@ func outcomeWord(s etcdcfg.ChangeSet) string {
 		line += fmt.Sprintf(", %d already as wanted", s.Same)
 	}
 	if s.Conflicts > 0 {
-		line += fmt.Sprintf(", %s left as they are", counted(s.Conflicts, "conflict"))
+		left := "left as they are"
+		if s.Conflicts == 1 {
+			left = "left as it is"
+		}
+		line += fmt.Sprintf(", %s %s", counted(s.Conflicts, "conflict"), left)
 	}
 	if n := s.Waiting(); n > 0 {
 		line += fmt.Sprintf(", %d not touched", n)
 	}
 	if s.Reason != "" {
 		line += "; " + s.Reason
+	}
+	if word := backWord(s); word != "" {
+		line += "; " + word
 	}
 	return termsafe.Line(line)
 }

@@ -318,7 +318,7 @@ func (a *app) writeEdited(ctx context.Context, s *settings, client *etcdcfg.Clie
 		return a.dryRun(&o)
 	}
 	if a.asks() {
-		writeReview(a.stdout, &o, mostGroups)
+		writeReview(a.stdout, &o)
 		if !w.yes {
 			answer, err := a.ask(ctx, "Write this? [y/N/e to edit it again] ")
 			switch {

@@ -80,7 +80,7 @@ func (a *app) getDocument(ctx context.Context, client *etcdcfg.Client, name, ent
 			err = fmt.Errorf("%s had no document then", hostWord(name))
 		}
 	} else if raw, revision, err = client.Get(ctx, name); err == nil && revision == 0 {
-		err = noDocument(client, name)
+		err = noDocumentOf(ctx, client, name)
 	}
 	if err != nil {
 		return err
@@ -95,12 +95,52 @@ func (a *app) getDocument(ctx context.Context, client *etcdcfg.Client, name, ent
 		d.At = at
 		return a.writeJSON(d)
 	}
-	_, err = a.stdout.Write(endLine(raw))
+	text := endLine(raw)
+	if isTerminal(a.stdout) {
+		text = harmless(text)
+	}
+	_, err = a.stdout.Write(text)
 	return err
+}
+
+// harmless is a document for a terminal: what would steer it is shown instead.
+func harmless(raw []byte) []byte {
+	var b strings.Builder
+	for line := range strings.Lines(string(raw)) {
+		text := strings.TrimSuffix(line, "\n")
+		for i, part := range strings.Split(text, "\t") {
+			if i > 0 {
+				b.WriteByte('\t')
+			}
+			b.WriteString(termsafe.Clean(part))
+		}
+		if len(text) < len(line) {
+			b.WriteByte('\n')
+		}
+	}
+	return []byte(b.String())
 }
 
 func noDocument(client *etcdcfg.Client, name string) error {
 	return fmt.Errorf("%s has no document: %s does not exist", hostWord(name), client.Layout().Config(name))
+}
+
+// noDocumentOf says also where else a host has its entries from.
+func noDocumentOf(ctx context.Context, client *etcdcfg.Client, name string) error {
+	err := noDocument(client, name)
+	if strings.HasPrefix(name, "@") {
+		return err
+	}
+	names, _ := client.Follows(ctx, name)
+	for _, from := range names {
+		if from == name {
+			continue
+		}
+		if _, revision, getErr := client.Get(ctx, from); getErr == nil && revision != 0 {
+			return fmt.Errorf("%w; it follows that of %s: logagent config get %s --effective shows it", err, termsafe.Clean(from), shellWord(name))
+		}
+	}
+	return err
 }
 
 // entriesNamed returns the one entry of a log_path as it is written, or those of a service, one

@@ -78,7 +78,7 @@ func (a *app) list(ctx context.Context, client *etcdcfg.Client, sel selection, l
 	}
 	for _, name := range sel.literal() {
 		if !slices.ContainsFunc(sc.documents, func(d etcdcfg.Document) bool { return d.Name == name }) && sel.filter.Empty() {
-			return noDocument(client, name)
+			return noDocumentOf(ctx, client, name)
 		}
 	}
 	if long {

@@ -39,7 +39,7 @@ func (a *app) reverse(ctx context.Context, s *settings, client *etcdcfg.Client, 
 		if w.dryRun {
 			return a.dryRun(&o)
 		}
-		writeReview(a.stdout, &o, mostGroups)
+		writeReview(a.stdout, &o)
 		if len(o.plan.Steps) == 0 {
 			return fmt.Errorf("nothing of change %s can be taken back", id)
 		}

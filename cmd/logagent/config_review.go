@@ -54,12 +54,12 @@ func diffLines(diffs []change.EntryDiff) []string {
 	return out
 }
 
-// mostGroups is how many different changes a question shows; --dry-run shows all of them.
-const mostGroups = 50
+// mostGroups is how many different changes a review shows; in JSON it has all of them.
+const mostGroups = 20
 
-// writeReview shows what changes: equal changes of several documents once. At most groups
-// different ones are shown; 0: all.
-func writeReview(w io.Writer, o *order, groups int) {
+// writeReview shows what changes: equal changes of several documents once, of different ones the
+// first.
+func writeReview(w io.Writer, o *order) {
 	p := &o.plan
 	type group struct {
 		lines []string
@@ -83,7 +83,7 @@ func writeReview(w io.Writer, o *order, groups int) {
 	}
 	left := 0
 	for i, g := range order {
-		if groups > 0 && i >= groups {
+		if i >= mostGroups && len(order) > mostGroups+1 {
 			left += len(g.names)
 			continue
 		}
@@ -93,7 +93,7 @@ func writeReview(w io.Writer, o *order, groups int) {
 		}
 	}
 	if left > 0 {
-		fmt.Fprintf(w, "… and %s more: --dry-run shows all of them\n", counted(left, "document"))
+		fmt.Fprintf(w, "… and %s more: with --json all of them are shown\n", counted(left, "document"))
 	}
 	if o.kind == change.KindReverse {
 		writeConflicts(w, p.Problems)

@@ -16,9 +16,11 @@ type rolloutFlags struct {
 	canary, wave int
 	healthy      time.Duration
 	growth       sizeFlag
+	given        func(flag string) bool
 }
 
 func (r *rolloutFlags) add(c *cobra.Command) {
+	r.given = c.Flags().Changed
 	r.healthy, r.growth = time.Minute, 64<<20
 	c.Flags().IntVar(&r.canary, "canary", 0, "to this `MANY` hosts first; go on in waves once they run it and stay well")
 	c.Flags().IntVar(&r.wave, "wave", 0, "hosts of each wave behind the canary (default: a tenth of them)")
@@ -37,6 +39,8 @@ func (r *rolloutFlags) check() error {
 		return usage("--healthy %s: a time above 0, such as 60s", r.healthy)
 	case r.canary == 0 && r.wave > 0:
 		return usage("--wave is for what goes out behind a --canary")
+	case r.canary == 0 && (r.given("healthy") || r.given("max-lag-growth")):
+		return usage("--healthy and --max-lag-growth are what a --canary is held to: how many hosts go first?")
 	}
 	return nil
 }

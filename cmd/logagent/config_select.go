@@ -64,8 +64,11 @@ func parseSelection(hosts, filter string) (selection, error) {
 		}
 		var err error
 		if isGlob(p) {
-			if strings.Contains(p, "/") || !doublestar.ValidatePattern(p) {
-				err = fmt.Errorf("%s is no glob of host names, which hold no slash", shorten(p))
+			switch {
+			case strings.Contains(p, "/"):
+				err = fmt.Errorf("%s: names of hosts hold no slash", shorten(p))
+			case !doublestar.ValidatePattern(p):
+				err = fmt.Errorf("%s is no glob: a bracket, a brace or an escape in it does not end", shorten(p))
 			}
 		} else {
 			err = etcdcfg.CheckName(p)

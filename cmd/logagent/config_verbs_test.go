@@ -374,6 +374,9 @@ func TestAnEntryFromAGroupIsChangedForAllOrGivenToTheHost(t *testing.T) {
 	p.document(t, "gone-1", `[]`)
 	p.put(t, "/logagent.status/gone-1", `{"host":"gone-1","documents":[{"key":"/logagent/gone-1/logconfig"},{"key":"/logagent.groups/web"}]}`)
 
+	for _, verb := range []string{"get", "list"} {
+		s.says(exitFailed, "logagent config get web-2 --effective shows it", "config", verb, "web-2")
+	}
 	revision := p.revision(t)
 	for _, host := range []string{"web-1", "web-2", "gone-1", "web-*"} {
 		out := s.says(exitFailed, "from group @web, which 3 hosts follow", "config", "set", host, "nginx", "send_rate=1")
@@ -478,6 +481,61 @@ func TestEntriesAreNamedByAFilterOrAllAtOnce(t *testing.T) {
 	s.says(exitDone, "documents written", "config", "set", "*,@web", "*", "send_rate=4")
 	if got := p.documentOf(t, "@web"); strings.Count(got, `"send_rate":4`) != 2 {
 		t.Errorf("got %s", got)
+	}
+}
+
+func TestADocumentDoesNotSteerTheTerminal(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	raw := "[\n\t\x1b[2Jno json\u202e\n]\n"
+	p.document(t, "web-1", raw)
+	if stdout, _ := (shell{p, t}).run(exitDone, "config", "get", "web-1"); stdout != raw {
+		t.Errorf("want the very bytes in a pipe, got %q", stdout)
+	}
+	o := sit(t, p.dir, 80, 24, nil, "sh", "-c", "echo before; "+shellWords([]string{binary(t), "config", "get", "web-1"})+`; echo "exit $?"; cat`)
+	o.sees("␛[2Jno json�")
+	o.sees("exit 0")
+	o.sees("before")
+}
+
+func TestAReviewOfManyDifferentChangesIsBounded(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	s := shell{p, t}
+	for i := range 25 {
+		p.document(t, fmt.Sprintf("web-%02d", i), fmt.Sprintf(`[{"service":"a","log_path":"/a","topic":"t","send_rate":%d}]`, 100+i))
+	}
+	stdout := s.says(exitDone, "… and 5 documents more: with --json all of them are shown", "config", "set", "web-*", "a", "send_rate=1", "--dry-run")
+	if strings.Contains(stdout, "web-20") || !strings.Contains(stdout, "web-19") || !strings.Contains(stdout, "25 documents: 25 entries changed") {
+		t.Errorf("got %s", stdout)
+	}
+	var plan planOut
+	s.decode(&plan, exitDone, "config", "set", "web-*", "a", "send_rate=1", "--dry-run", "--json")
+	if len(plan.Changes) != 25 {
+		t.Errorf("want all, got %d", len(plan.Changes))
+	}
+}
+
+func TestWrongUsageIsToldInItsOwnWords(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	s := shell{p, t}
+	p.document(t, "web-1", `[`+nginxEntry+`]`)
+	for words, args := range map[string][]string{
+		"how many hosts go first?":  {"web-*", "nginx", "send_rate=1", "--healthy", "5m"},
+		"are what a --canary":       {"web-*", "nginx", "send_rate=1", "--max-lag-growth", "1MiB"},
+		"names of hosts hold no":    {"web/*", "nginx", "send_rate=1"},
+		"a bracket, a brace or":     {"web-[0", "nginx", "send_rate=1"},
+		"is for what goes out behi": {"web-*", "nginx", "send_rate=1", "--wave", "2"},
+	} {
+		s.says(exitUsage, words, append([]string{"config", "set"}, args...)...)
+	}
+	p.group(t, "web", `[`+appEntry+`]`)
+	p.put(t, "/logagent.live/web-1", `{"groups":["web"]}`)
+	p.document(t, "web-2", `[`+appEntry+`]`)
+	_, stderr := s.run(exitDone, "config", "set", "web-*", "app", "send_rate=1", "--skip")
+	if !strings.Contains(stderr, "1 host follows now:\nlogagent:   logagent config set @web app send_rate=1 ") {
+		t.Errorf("want a line for each advice, got %s", stderr)
 	}
 }
 

@@ -146,7 +146,12 @@ func (a *app) write(ctx context.Context, s *settings, client *etcdcfg.Client, w 
 			return problemsError(o.plan.Problems, len(o.plan.Steps))
 		}
 		for _, p := range o.plan.Problems {
-			fmt.Fprintf(a.stderr, "logagent: left out: %s: %s\n", termsafe.Clean(p.Name), termsafe.Line(p.Err.Error()))
+			for i, line := range strings.Split(p.Err.Error(), "\n") {
+				if i == 0 {
+					line = "left out: " + p.Name + ": " + line
+				}
+				fmt.Fprintf(a.stderr, "logagent: %s\n", termsafe.Clean(line))
+			}
 		}
 	}
 	if len(o.plan.Steps) == 0 {
@@ -163,11 +168,11 @@ func (a *app) write(ctx context.Context, s *settings, client *etcdcfg.Client, w 
 	}
 	switch {
 	case a.asks() && !w.yes && a.json: // what is asked for must be seen
-		writeReview(a.stderr, &o, mostGroups)
+		writeReview(a.stderr, &o)
 	case a.asks() && !w.yes:
-		writeReview(a.stdout, &o, mostGroups)
+		writeReview(a.stdout, &o)
 	case shown:
-		writeReview(a.stdout, &o, 0)
+		writeReview(a.stdout, &o)
 	}
 	if err := a.confirm(ctx, w.writeFlags, len(o.plan.Steps)); err != nil {
 		return err
@@ -186,7 +191,7 @@ func (a *app) dryRun(o *order) error {
 		out.State = statePlanned
 		return a.writeJSON(out)
 	}
-	writeReview(a.stdout, o, 0)
+	writeReview(a.stdout, o)
 	_, err := fmt.Fprintln(a.stdout, "dry run: nothing was written")
 	return err
 }

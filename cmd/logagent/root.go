@@ -119,7 +119,7 @@ Exit code: 0 done, 1 failed, 2 wrong usage; 3 where --exit-code asks to tell dif
 
 // jsonFlag gives a verb its --json.
 func (a *app) jsonFlag(c *cobra.Command) *cobra.Command {
-	c.Flags().BoolVar(&a.json, "json", false, "write JSON")
+	c.Flags().BoolVar(&a.json, "json", false, "write JSON; errors stay text on standard error")
 	return c
 }
 
