@@ -146,7 +146,9 @@ func (s *Store) show(h *host, now time.Time) HostRow {
 		r.Age = max(now.Sub(h.statusAt()), 0)
 	}
 	if r.Config == ConfigPending {
-		r.PendingFor = max(now.Sub(s.pendingSince(&r)), 0)
+		if since := s.pendingSince(&r); !since.IsZero() {
+			r.PendingFor = max(now.Sub(since), 0)
+		}
 	}
 	if h.live == nil && !h.goneSince.IsZero() && (!r.HasStatus || r.Stale) {
 		r.Gone = max(now.Sub(h.goneSince), 0)
@@ -162,9 +164,15 @@ func (s *Store) show(h *host, now time.Time) HostRow {
 func (s *Store) pendingSince(r *HostRow) (since time.Time) {
 	for i := range r.Documents {
 		d := &r.Documents[i]
-		w := s.document(d.Name)
-		if d.Config == ConfigPending && w != nil && (since.IsZero() || w.docAt.Before(since)) {
-			since = w.docAt
+		if d.Config != ConfigPending {
+			continue
+		}
+		at := s.syncedAt // that there is none is known since then
+		if w := s.document(d.Name); w != nil && !w.docAt.IsZero() {
+			at = w.docAt
+		}
+		if since.IsZero() || at.Before(since) {
+			since = at
 		}
 	}
 	return since

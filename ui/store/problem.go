@@ -40,7 +40,11 @@ func (s *Store) problem(h *host, r *HostRow, now time.Time) string {
 	}
 	if r.Config == ConfigPending && r.PendingFor >= patience {
 		for i := range r.Documents {
-			if d := &r.Documents[i]; d.Config == ConfigPending {
+			switch d := &r.Documents[i]; {
+			case d.Config != ConfigPending:
+			case d.Desired == 0:
+				say("still runs a document that was deleted: %s", h.runningRevision(d))
+			default:
 				say("has not applied %sfor %s", h.revision(d), Ago(r.PendingFor))
 			}
 		}
@@ -114,6 +118,17 @@ func (h *host) revision(d *DocState) string {
 		return fmt.Sprintf("rev %d ", d.Desired)
 	}
 	return fmt.Sprintf("rev %d of %s ", d.Desired, d.Name)
+}
+
+// runningRevision names what runs of a document, and whose it is where that is not h's own.
+func (h *host) runningRevision(d *DocState) string {
+	switch {
+	case d.Name == h.name:
+		return fmt.Sprintf("rev %d", d.Running)
+	case d.Name == "":
+		return fmt.Sprintf("rev %d of %s", d.Running, d.Key)
+	}
+	return fmt.Sprintf("rev %d of %s", d.Running, d.Name)
 }
 
 // refusalError is why the wanted revision was refused, by the agent or as the console reads it.

@@ -38,6 +38,7 @@ type Store struct {
 	kafka    link
 	revision int64
 	synced   bool
+	syncedAt time.Time // when the tree was first known whole
 	doubt    bool // DoubtUnheard was called
 	fleet    fleetSeries
 
@@ -361,7 +362,7 @@ func (s *Store) SetRevision(rev int64) {
 	defer s.mu.Unlock()
 	s.revision = rev
 	if !s.synced {
-		s.synced = true
+		s.synced, s.syncedAt = true, s.now()
 		for _, h := range s.hosts {
 			h.dirty = true
 		}

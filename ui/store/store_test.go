@@ -296,3 +296,29 @@ func TestManyFeedersAndReadersAtOnce(t *testing.T) {
 		t.Errorf("want 5 hosts, got %d", got)
 	}
 }
+
+func TestADocumentThatWasDeletedAndRunsOnIsSaidToBeDeletedAndNotWaitedForSinceEver(t *testing.T) {
+	t.Parallel()
+	s, c := fresh(t)
+	runs := func(host string, seq uint64) {
+		living(s, host, seq, []string{"web"}, []agent.DocumentStatus{{Key: hostKeyOf(host), Running: 7}, {Key: webKey, Running: 8}})
+	}
+	runs("a", 1) // etcd holds none of its documents: they were deleted before this began to read
+	s.SetRevision(9)
+	c.at = c.at.Add(7 * time.Second)
+	runs("a", 3)
+	r := one(t, s, "a")
+	if r.Config != ConfigPending || r.PendingFor != 7*time.Second {
+		t.Errorf("want it pending since all of etcd was known, got %v for %v", r.Config, r.PendingFor)
+	}
+	if !strings.Contains(r.Problem, "still runs a document that was deleted: rev 7") || strings.Contains(r.Problem, "rev 0") || strings.Contains(r.Problem, "106751d") {
+		t.Errorf("got %q", r.Problem)
+	}
+	s.SetDocument("a", agent.Document{Key: hostKeyOf("a"), Revision: 10})
+	s.SetDocument("a", agent.Document{Key: hostKeyOf("a")}) // deleted while this looks
+	c.at = c.at.Add(6 * time.Second)
+	runs("a", 5)
+	if r := one(t, s, "a"); !strings.Contains(r.Problem, "deleted: rev 7") || r.PendingFor > time.Minute {
+		t.Errorf("got %q for %v", r.Problem, r.PendingFor)
+	}
+}
