@@ -17,10 +17,11 @@ var ErrLives = errors.New("an agent runs there")
 // ErrNothing says that etcd knows nothing of a host.
 var ErrNothing = errors.New("etcd knows nothing of it")
 
-// Forget takes a host out of etcd: its document, its status, and what else tells of an agent
-// that is gone. Its history stays, with a record of this in the same transaction where there
-// was a document. In that transaction too it is made sure that no agent runs there: else the
-// error is ErrLives.
+// Forget takes a host out of etcd: its document, its status, the requests to move its
+// positions, and what else tells of an agent that is gone. Its history stays, with a record of
+// this in the same transaction where there was a document. In that transaction too it is made
+// sure that no agent has its live key: else the error is ErrLives. An agent that is cut off
+// from etcd has none; whoever calls this looks for its reports first.
 func (c *Client) Forget(ctx context.Context, host string, m change.Meta) error {
 	if err := CheckHost(host); err != nil {
 		return err
@@ -46,7 +47,7 @@ func (c *Client) forget(ctx context.Context, host string, now seen, m change.Met
 	l := c.layout
 	ops := []clientv3.Op{
 		clientv3.OpDelete(l.Status(host)), clientv3.OpDelete(l.Seen(host)), clientv3.OpDelete(l.Watch(host)),
-		clientv3.OpDelete(l.asks(host), clientv3.WithPrefix()),
+		clientv3.OpDelete(l.asks(host), clientv3.WithPrefix()), clientv3.OpDelete(l.seeks(host), clientv3.WithPrefix()),
 	}
 	conditions := []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(l.Live(host)), "=", 0)}
 	if now.revision == 0 {

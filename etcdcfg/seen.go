@@ -3,6 +3,7 @@ package etcdcfg
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"logagent/agent"
@@ -46,6 +48,8 @@ type seenKey struct {
 	c    *Client
 	live agent.Live
 	kept atomic.Bool // the key was there at least once
+
+	granted clientv3.LeaseID // of renew alone: a lease under which no key stands yet
 }
 
 // run keeps the key until ctx ends.
@@ -81,7 +85,8 @@ func (s *seenKey) run(ctx context.Context) {
 }
 
 // renew renews the lease of the key, and puts the key where it is missing or says something
-// else.
+// else. Only where etcd knows the lease no more is another one granted: each lives a week, and
+// an etcd in trouble would have to keep one for every try of every agent.
 func (s *seenKey) renew(ctx context.Context) error {
 	value, err := json.Marshal(seenValue{s.live.Version, s.live.Groups})
 	if err != nil {
@@ -105,8 +110,11 @@ func (s *seenKey) renew(ctx context.Context) error {
 			_, err := etcd.KeepAliveOnce(ctx, clientv3.LeaseID(found.Lease))
 			return err
 		})
-		if err == nil {
+		switch {
+		case err == nil:
 			id = clientv3.LeaseID(found.Lease)
+		case !errors.Is(err, rpctypes.ErrLeaseNotFound):
+			return err
 		}
 	}
 	if id != clientv3.NoLease && string(found.Value) == string(value) {
@@ -114,13 +122,19 @@ func (s *seenKey) renew(ctx context.Context) error {
 	}
 	return s.c.do(ctx, "write the seen key of "+s.live.Host, func(ctx context.Context, etcd *clientv3.Client) error {
 		if id == clientv3.NoLease {
-			r, err := etcd.Grant(ctx, int64(seenTTL.Seconds()))
-			if err != nil {
-				return err
+			if s.granted == clientv3.NoLease {
+				r, err := etcd.Grant(ctx, int64(seenTTL.Seconds()))
+				if err != nil {
+					return err
+				}
+				s.granted = r.ID
 			}
-			id = r.ID
+			id = s.granted
 		}
 		_, err := etcd.Put(ctx, key, string(value), clientv3.WithLease(id))
+		if err == nil || errors.Is(err, rpctypes.ErrLeaseNotFound) {
+			s.granted = clientv3.NoLease
+		}
 		return err
 	})
 }

@@ -1,15 +1,23 @@
 package etcdcfg
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
 
 	"logagent/agent"
 	"logagent/etcdcfg/change"
@@ -99,6 +107,68 @@ func TestSeenKeyIsRenewedWithoutAWriteAndPutAgainWhereItIsLost(t *testing.T) {
 	if fourth, _, _ := renew(); fourth == 0 {
 		t.Error("want the key under a lease again")
 	}
+}
+
+// troubledEtcd holds one seen key, and does not get leases renewed or keys put.
+type troubledEtcd struct {
+	pb.UnimplementedKVServer
+	pb.UnimplementedLeaseServer
+	found          atomic.Pointer[mvccpb.KeyValue]
+	granted, tried atomic.Int64
+}
+
+func (e *troubledEtcd) Range(context.Context, *pb.RangeRequest) (*pb.RangeResponse, error) {
+	r := &pb.RangeResponse{Header: &pb.ResponseHeader{Revision: 7}}
+	if kv := e.found.Load(); kv != nil {
+		r.Kvs = []*mvccpb.KeyValue{kv}
+	}
+	return r, nil
+}
+
+func (e *troubledEtcd) LeaseKeepAlive(pb.Lease_LeaseKeepAliveServer) error {
+	e.tried.Add(1)
+	return rpctypes.ErrGRPCRequestTooManyRequests
+}
+
+func (e *troubledEtcd) LeaseGrant(context.Context, *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error) {
+	return &pb.LeaseGrantResponse{ID: e.granted.Add(1), TTL: 1000}, nil
+}
+
+func (e *troubledEtcd) Put(context.Context, *pb.PutRequest) (*pb.PutResponse, error) {
+	e.tried.Add(1)
+	return nil, rpctypes.ErrGRPCNoSpace
+}
+
+func TestEtcdInTroubleIsNotGivenALeaseForEachTry(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, server := &troubledEtcd{}, grpc.NewServer()
+	pb.RegisterKVServer(server, e)
+	pb.RegisterLeaseServer(server, e)
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = server.Serve(ln) }) // ends with Stop
+	t.Cleanup(func() { server.Stop(); wg.Wait() })
+	c := newClient(t, ln.Addr().String())
+	s := &seenKey{c: c, live: agent.Live{Host: "h", Version: "1"}}
+	try := func(what string, leases int64) {
+		t.Helper()
+		for range 3 {
+			before := e.tried.Load()
+			if err := s.renew(t.Context()); err == nil || e.tried.Load() == before {
+				t.Errorf("%s: want it tried and failed, got %v", what, err)
+			}
+		}
+		if n := e.granted.Load(); n != leases {
+			t.Errorf("%s: want leases %d after three tries, got %d", what, leases, n)
+		}
+	}
+	e.found.Store(&mvccpb.KeyValue{Key: []byte(c.layout.Seen("h")), Value: []byte(`{"version":"1"}`), Lease: 99})
+	try("a renewal that is not answered", 0)
+	e.found.Store(nil)
+	try("a key that can not be put", 1)
 }
 
 func TestConsoleIsToldHowLongHostsAreGone(t *testing.T) {
@@ -228,11 +298,11 @@ func TestSurveyTellsAliveGoneAndNever(t *testing.T) {
 func TestForgettingAHostTakesWhatIsLeftOfItAndKeepsItsHistory(t *testing.T) {
 	t.Parallel()
 	c := newClient(t, shared.Addr())
-	keys := []string{c.layout.Config("h"), c.layout.Status("h"), c.layout.Seen("h"), c.layout.Watch("h"), c.layout.Ask("h", "1"), c.layout.Ask("h", "2")}
+	keys := []string{c.layout.Config("h"), c.layout.Status("h"), c.layout.Seen("h"), c.layout.Watch("h"), c.layout.Ask("h", "1"), c.layout.Ask("h", "2"), c.layout.Seek("h", "1"), c.layout.Seek("h", "2")}
 	for _, key := range keys {
 		put(t, shared, key, entry("s", 1))
 	}
-	for _, key := range []string{c.layout.Config("h2"), c.layout.Status("h2"), c.layout.Ask("h2", "1"), c.layout.History("h", "0"), c.layout.Config("@h")} {
+	for _, key := range []string{c.layout.Config("h2"), c.layout.Status("h2"), c.layout.Ask("h2", "1"), c.layout.Seek("h2", "1"), c.layout.History("h", "0"), c.layout.Config("@h")} {
 		put(t, shared, key, entry("s", 1))
 	}
 	_, base := get(t, shared, keys[0])
@@ -256,7 +326,7 @@ func TestForgettingAHostTakesWhatIsLeftOfItAndKeepsItsHistory(t *testing.T) {
 			t.Errorf("%s is still there", key)
 		}
 	}
-	for _, key := range []string{c.layout.Config("h2"), c.layout.Status("h2"), c.layout.Ask("h2", "1"), c.layout.History("h", "0"), c.layout.Config("@h")} {
+	for _, key := range []string{c.layout.Config("h2"), c.layout.Status("h2"), c.layout.Ask("h2", "1"), c.layout.Seek("h2", "1"), c.layout.History("h", "0"), c.layout.Config("@h")} {
 		if _, revision := get(t, shared, key); revision == 0 {
 			t.Errorf("%s is none of its, and gone", key)
 		}
@@ -276,6 +346,10 @@ func TestForgettingAHostTakesWhatIsLeftOfItAndKeepsItsHistory(t *testing.T) {
 	}
 	if err := c.Forget(t.Context(), "h", meta); err == nil || !strings.Contains(err.Error(), ErrNothing.Error()) {
 		t.Errorf("want nothing left to forget, got %v", err)
+	}
+	put(t, shared, c.layout.Seek("h", "3"), "{}")
+	if err := c.Forget(t.Context(), "h", meta); err != nil {
+		t.Errorf("a request to move positions is something to forget: %v", err)
 	}
 	put(t, shared, c.layout.Status("h"), "{}") // never had a document of its own
 	if err := c.Forget(t.Context(), "h", meta); err != nil {
