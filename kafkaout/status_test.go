@@ -239,6 +239,33 @@ func TestReaderBeginsInThePastAndSaysHowOldItIs(t *testing.T) {
 	}
 }
 
+func TestReaderSaysWhenItHasPassedOnAllThatStoodThere(t *testing.T) {
+	t.Parallel()
+	k := startKafka(t, lab.KafkaOptions{Brokers: 2})
+	for i := range 4 {
+		startWriter(t, k.Addrs(), newSource(fmt.Sprintf("host-%d", i)), 10*time.Millisecond)
+	}
+	wait(t, "a past", func() bool {
+		return k.Cluster().TopicInfo(defaultStatusTopic) != nil && len(records(t, k, defaultStatusTopic)) >= 400
+	})
+	stood := len(records(t, k, defaultStatusTopic))
+	v, r := startReader(t, k.Addrs())
+	if r.Current() {
+		t.Error("want nothing claimed before a connection")
+	}
+	wait(t, "the past to be read", r.Current)
+	n := 0
+	for i := range 4 {
+		read, _ := v.count(fmt.Sprintf("host-%d", i))
+		n += read
+	}
+	if n < stood {
+		t.Errorf("want all %d summaries passed on by then, got %d", stood, n)
+	}
+	k.Stop()
+	wait(t, "the end of the connection", func() bool { return !r.Current() })
+}
+
 func TestTheLastWordsOfADeadAgentAreAsOldAsTheClockTells(t *testing.T) {
 	t.Parallel()
 	k := startKafka(t, lab.KafkaOptions{})

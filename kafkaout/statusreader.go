@@ -34,9 +34,10 @@ type StatusReaderOptions struct {
 type StatusReader struct {
 	opts StatusReaderOptions
 
-	mu   sync.Mutex // guards link
-	link agent.LinkStatus
-	said bool // of Run's goroutine: that reading fails was logged once
+	mu      sync.Mutex // guards link and current
+	link    agent.LinkStatus
+	current bool
+	said    bool // of Run's goroutine: that reading fails was logged once
 
 	// Of Run's goroutine:
 	next  map[int32]int64 // offsets to go on from
@@ -69,6 +70,20 @@ func (r *StatusReader) Link() agent.LinkStatus {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.link
+}
+
+// Current tells whether all has been passed on that stood in the topic when the connection
+// that reads it now was made; any goroutine may call it.
+func (r *StatusReader) Current() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.current
+}
+
+func (r *StatusReader) setCurrent(is bool) {
+	r.mu.Lock()
+	r.current = is
+	r.mu.Unlock()
 }
 
 // Run reads until ctx ends, connecting again for as long as it takes. It may be called once.
@@ -141,11 +156,17 @@ func (r *StatusReader) session(ctx context.Context, h Handler) error {
 
 	past := &past{began: time.Now(), back: r.opts.Back, ends: make(map[int32]int64)}
 	from := make(map[int32]int64)
+	left := make(map[int32]struct{}) // partitions with some of the past to read
 	for _, p := range parts {
 		if from[p], err = r.bounds(client, consumer, past, p); err != nil {
 			return fmt.Errorf("read topic %s: %s", r.opts.Topic, words(err))
 		}
+		if from[p] < past.ends[p] {
+			left[p] = struct{}{}
+		}
 	}
+	r.setCurrent(len(left) == 0)
+	defer r.setCurrent(false)
 	var group sync.WaitGroup // one goroutine per partition and one heart
 	defer group.Wait()
 	defer cancel()
@@ -170,6 +191,11 @@ func (r *StatusReader) session(ctx context.Context, h Handler) error {
 		case m := <-messages:
 			r.next[m.Partition] = m.Offset + 1
 			r.handle(h, m, past.age(m))
+			if len(left) > 0 && m.Offset+1 >= past.ends[m.Partition] {
+				if delete(left, m.Partition); len(left) == 0 {
+					r.setCurrent(true)
+				}
+			}
 		}
 	}
 }

@@ -38,13 +38,24 @@ sign, less two. HOSTS is a host, a glob such as 'web-*', or several with commas 
 		if err != nil {
 			return err
 		}
-		return a.withEtcd(func(ctx context.Context, _ *settings, client *etcdcfg.Client) error {
+		return a.withEtcd(func(ctx context.Context, s *settings, client *etcdcfg.Client) error {
 			hosts, err := client.Survey(ctx, sel.names)
 			if err != nil {
 				return err
 			}
 			hosts = slices.DeleteFunc(hosts, func(h etcdcfg.Surveyed) bool { return h.ServedBy != "" || gone && h.Live != nil })
-			return a.writeSurvey(hosts)
+			var told *reports
+			if gone && len(hosts) > 0 {
+				r := listen(ctx, s, listenPatience)
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				if told = &r; r.unread != nil {
+					fmt.Fprintf(a.stderr, "logagent: hosts that are only cut off from etcd are not told apart: %s\n", termsafe.Line(r.unread.Error()))
+				}
+				told.goneBy(hosts)
+			}
+			return a.writeSurvey(hosts, told)
 		})
 	}
 	c.AddCommand(a.forgetVerb())
@@ -53,10 +64,14 @@ sign, less two. HOSTS is a host, a glob such as 'web-*', or several with commas 
 
 // States of a host in the list.
 const (
-	hostAlive = "alive"
-	hostGone  = "gone"
-	hostNever = "never"
+	hostAlive  = "alive"
+	hostGone   = "gone"
+	hostNever  = "never"
+	hostCutOff = "cut off" // its agent reports through Kafka; only where that was read
 )
+
+// listenPatience is how long the status topic is waited for.
+const listenPatience = 5 * time.Second
 
 func surveyState(h *etcdcfg.Surveyed) string {
 	switch {
@@ -71,7 +86,7 @@ func surveyState(h *etcdcfg.Surveyed) string {
 // surveyOut is one host as hosts --json writes it.
 type surveyOut struct {
 	Host      string        `json:"host"`
-	State     string        `json:"state"`                     // alive, gone or never
+	State     string        `json:"state"`                     // alive, gone, never, or cut off
 	GoneLeast *float64      `json:"gone_at_least_seconds"`     // null: not gone, or not known
 	GoneOver  bool          `json:"gone_for_longer,omitempty"` // than that, by more than anything tells
 	Groups    []string      `json:"groups"`
@@ -87,8 +102,8 @@ type surveyedDoc struct {
 	Error    string `json:"error,omitempty"` // why it is no document
 }
 
-func surveyJSON(h *etcdcfg.Surveyed) surveyOut {
-	o := surveyOut{Host: h.Host, State: surveyState(h), Groups: append([]string{}, h.Groups...), Version: h.Version,
+func surveyJSON(h *etcdcfg.Surveyed, told *reports) surveyOut {
+	o := surveyOut{Host: h.Host, State: told.state(h), Groups: append([]string{}, h.Groups...), Version: h.Version,
 		Entries: len(h.Config.Effective()), Documents: []surveyedDoc{}}
 	if o.State == hostGone && (h.GoneLeast > 0 || h.GoneOver) {
 		s := h.GoneLeast.Seconds()
@@ -105,13 +120,13 @@ func surveyJSON(h *etcdcfg.Surveyed) surveyOut {
 }
 
 // goneWord is how long a host is gone, as a table shows it.
-func goneWord(h *etcdcfg.Surveyed) string {
+func goneWord(h *etcdcfg.Surveyed, state string) string {
 	switch {
-	case surveyState(h) != hostGone:
+	case state != hostGone:
 		return "-"
 	case h.GoneOver:
 		return "> " + daysWord(h.GoneLeast)
-	case h.GoneLeast < time.Minute:
+	case h.GoneLeast == 0:
 		return "?"
 	}
 	return "≥ " + store.Compact(h.GoneLeast)
@@ -119,11 +134,12 @@ func goneWord(h *etcdcfg.Surveyed) string {
 
 func daysWord(d time.Duration) string { return fmt.Sprintf("%dd", int(d.Hours()/24)) }
 
-func (a *app) writeSurvey(hosts []etcdcfg.Surveyed) error {
+// writeSurvey writes the list; told may be nil.
+func (a *app) writeSurvey(hosts []etcdcfg.Surveyed, told *reports) error {
 	if a.json {
 		out := make([]surveyOut, 0, len(hosts))
 		for i := range hosts {
-			out = append(out, surveyJSON(&hosts[i]))
+			out = append(out, surveyJSON(&hosts[i], told))
 		}
 		return a.writeJSON(out)
 	}
@@ -131,7 +147,7 @@ func (a *app) writeSurvey(hosts []etcdcfg.Surveyed) error {
 	fmt.Fprintln(w, "HOST\tSTATE\tGONE FOR\tGROUPS\tVERSION\tENTRIES\tDOCUMENTS")
 	for i := range hosts {
 		h := &hosts[i]
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", termsafe.Clean(h.Host), surveyState(h), goneWord(h),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", termsafe.Clean(h.Host), told.state(h), goneWord(h, told.state(h)),
 			orDash(termsafe.Clean(strings.Join(h.Groups, ", "))), orDash(termsafe.Clean(h.Version)), len(h.Config.Effective()), orDash(documentsWord(h)))
 	}
 	return w.Flush()
@@ -161,19 +177,26 @@ func orDash(s string) string {
 }
 
 func (a *app) forgetVerb() *cobra.Command {
-	var flags writeFlags
+	var flags forgetFlags
 	c := a.jsonFlag(&cobra.Command{
 		Use:   "forget HOST…",
 		Short: "Take hosts without an agent out of etcd, with their documents",
 		Long: `Deletes what etcd holds of hosts that are gone: their own documents, their last statuses,
-and how long they are gone. Their histories stay, with who forgot them: config rollback puts a
-document back. Documents of groups and of addresses are not touched. A host whose agent runs
-is refused; one whose agent is merely stopped comes back without entries of its own. On a
-terminal it asks first. HOST is a name, or a glob such as 'old-*' of hosts that have no agent.
+requests to move their positions, and how long they are gone. Their histories stay, with who
+forgot them: config rollback puts a document back. Documents of groups and of addresses are
+not touched. On a terminal it asks first. HOST is a name, or a glob such as 'old-*' of hosts
+that have no agent.
+
+A host whose agent runs is refused, also one that is cut off from etcd and reports through
+Kafka: it would come back without entries of its own. So the last five minutes of the status
+topic are read first. A host that reported in them, every host where Kafka does not answer,
+and one that a glob finds and etcd does not tell for how long it is gone, are forgotten with
+--force alone. An agent that reaches neither etcd nor Kafka nobody can tell from a gone one.
 Exit 1 where one of them was not forgotten.`,
 		Args: args(1, 1<<20, "which hosts? forget HOST…"),
 	})
 	flags.add(c)
+	c.Flags().BoolVar(&flags.force, "force", false, "also where it is not sure that the agent is gone")
 	c.ValidArgsFunction = a.completeForget
 	c.RunE = func(_ *cobra.Command, args []string) error {
 		if err := flags.check(); err != nil {
@@ -186,11 +209,17 @@ Exit 1 where one of them was not forgotten.`,
 		if i := slices.IndexFunc(sel.patterns, func(p string) bool { return strings.HasPrefix(p, "@") }); i >= 0 {
 			return usage("%s is a group; its document is deleted by: logagent config delete %[1]s", sel.patterns[i])
 		}
-		return a.withEtcd(func(ctx context.Context, _ *settings, client *etcdcfg.Client) error {
-			return a.forget(ctx, client, sel, flags)
+		return a.withEtcd(func(ctx context.Context, s *settings, client *etcdcfg.Client) error {
+			return a.forget(ctx, s, client, sel, flags)
 		})
 	}
 	return c
+}
+
+// forgetFlags are those of hosts forget.
+type forgetFlags struct {
+	writeFlags
+	force bool
 }
 
 // forgotten is what became of one host, as forget --json writes it.
@@ -201,7 +230,7 @@ type forgotten struct {
 	Error     string `json:"error,omitempty"`
 }
 
-func (a *app) forget(ctx context.Context, client *etcdcfg.Client, sel selection, flags writeFlags) error {
+func (a *app) forget(ctx context.Context, s *settings, client *etcdcfg.Client, sel selection, flags forgetFlags) error {
 	hosts, err := client.Survey(ctx, sel.names)
 	if err != nil {
 		return err
@@ -218,17 +247,32 @@ func (a *app) forget(ctx context.Context, client *etcdcfg.Client, sel selection,
 	if len(hosts) == 0 {
 		return errors.New("no host without an agent has such a name")
 	}
+	told := listen(ctx, s, listenPatience)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	refused, left := make([]error, len(hosts)), 0
+	for i := range hosts {
+		h := &hosts[i]
+		if refused[i] = told.refusal(h, slices.Contains(named, h.Host), flags.force); refused[i] == nil {
+			left++
+		}
+	}
+	told.goneBy(hosts)
 	if !a.json {
-		if err := a.writeSurvey(hosts); err != nil {
+		if err := a.writeSurvey(hosts, &told); err != nil {
 			return err
 		}
 	}
-	if !flags.dryRun {
-		if err := a.confirmForget(ctx, flags, len(hosts)); err != nil {
+	if !flags.dryRun && left > 0 {
+		if told.unread != nil {
+			fmt.Fprintf(a.stderr, "logagent: not checked whether their agents report through Kafka: %s\n", termsafe.Line(told.unread.Error()))
+		}
+		if err := a.confirmForget(ctx, flags.writeFlags, left); err != nil {
 			return err
 		}
 	}
-	return a.forgetEach(ctx, client, hosts, flags)
+	return a.forgetEach(ctx, client, hosts, refused, flags.writeFlags)
 }
 
 // confirmForget asks on a terminal: for many hosts their number is typed.
@@ -250,7 +294,7 @@ func (a *app) confirmForget(ctx context.Context, flags writeFlags, hosts int) er
 	return err
 }
 
-func (a *app) forgetEach(ctx context.Context, client *etcdcfg.Client, hosts []etcdcfg.Surveyed, flags writeFlags) error {
+func (a *app) forgetEach(ctx context.Context, client *etcdcfg.Client, hosts []etcdcfg.Surveyed, refused []error, flags writeFlags) error {
 	out, failed := make([]forgotten, 0, len(hosts)), false
 	for i := range hosts {
 		h := &hosts[i]
@@ -258,12 +302,9 @@ func (a *app) forgetEach(ctx context.Context, client *etcdcfg.Client, hosts []et
 		if len(h.Names) > 0 && h.Names[0] == h.Host {
 			one.Revision = h.Config.Documents[0].Revision
 		}
-		var err error
+		err := refused[i]
 		switch {
-		case h.Live != nil:
-			err = etcdcfg.ErrLives
-		case h.ServedBy != "":
-			err = fmt.Errorf("it is an address of %s, which follows its document", h.ServedBy)
+		case err != nil:
 		case flags.dryRun && h.Config.Host == "":
 			err = etcdcfg.ErrNothing
 		case !flags.dryRun:

@@ -150,14 +150,30 @@ func (s *Store) show(h *host, now time.Time) HostRow {
 			r.PendingFor = max(now.Sub(since), 0)
 		}
 	}
-	if h.live == nil && !h.goneSince.IsZero() && (!r.HasStatus || r.Stale) {
-		r.Gone = max(now.Sub(h.goneSince), 0)
+	if h.live == nil && (!r.HasStatus || r.Stale) {
+		r.Gone = s.goneFor(h, &r, now)
 	}
 	r.Problem = s.problem(h, &r, now)
 	if h.ring != nil {
 		r.Series = h.ring.series(now)
 	}
 	return r
+}
+
+// goneFor is how long a host without a live key and without reports is gone at least; 0: not
+// known. While Kafka is away its silence tells nothing.
+func (s *Store) goneFor(h *host, r *HostRow, now time.Time) time.Duration {
+	var byKey time.Duration
+	if !h.goneSince.IsZero() {
+		byKey = max(now.Sub(h.goneSince), 0)
+	}
+	switch {
+	case !r.HasStatus:
+		return GoneLeast(byKey, 0, false)
+	case !s.kafka.Up:
+		return min(byKey, r.Age)
+	}
+	return GoneLeast(byKey, r.Age, true)
 }
 
 // pendingSince is when the first of the revisions was wanted that do not run yet.

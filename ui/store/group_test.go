@@ -256,6 +256,24 @@ func TestGoneHostsAreCountedFromTheirLastSignAndNeverTooLong(t *testing.T) {
 	if r := one(t, s, "a"); r.Gone != 0 {
 		t.Errorf("want a host that is heard not gone, got %v", r.Gone)
 	}
+	s.SetLive("a", &agent.Live{Host: "a"})
+	s.SetKafka(agent.LinkStatus{Up: true})
+	c.at = c.at.Add(65 * time.Second) // killed: its live key stands until its lease ends
+	s.SetLive("a", nil)
+	if r := one(t, s, "a"); r.Gone != 65*time.Second || r.Age != r.Gone {
+		t.Errorf("want it gone since its last report, got %v and an age of %v", r.Gone, r.Age)
+	}
+	s.SetSeen("a", 0, 7*24*time.Hour)
+	if r := one(t, s, "a"); r.Gone != 65*time.Second {
+		t.Errorf("want no host gone for longer than it is silent, got %v", r.Gone)
+	}
+	s.SetKafka(agent.LinkStatus{})
+	s.SetLive("a", &agent.Live{Host: "a"})
+	s.SetLive("a", nil)
+	c.at = c.at.Add(time.Second)
+	if r := one(t, s, "a"); r.Gone != time.Second {
+		t.Errorf("want its silence to tell nothing while Kafka is away, got %v", r.Gone)
+	}
 	s.SetSeen("nobody", 0, time.Hour)
 	if v := s.Fleet(Query{Count: 9}); v.Total != 1 {
 		t.Errorf("want no host made of a seen key alone, got %v", hostNames(v))

@@ -39,7 +39,7 @@ type Store struct {
 	revision int64
 	synced   bool
 	syncedAt time.Time // when the tree was first known whole
-	doubt    bool // DoubtUnheard was called
+	doubt    bool      // DoubtUnheard was called
 	fleet    fleetSeries
 
 	// Of one refresh at a time.
@@ -173,6 +173,17 @@ func (s *Store) SetLive(name string, l *agent.Live) {
 
 // renewal is how long before its end an agent may have renewed the key that outlives it.
 const renewal = 2 * time.Hour
+
+// GoneLeast is how long at least a host without a live key is without an agent. byKey is what
+// the key tells that outlives an agent, 0: nothing. Silent is how long ago the host reported
+// last, which is after all that its key knows of; where it was not seen to report, how long it
+// was listened for.
+func GoneLeast(byKey, silent time.Duration, reported bool) time.Duration {
+	if reported {
+		return silent
+	}
+	return max(byKey, silent)
+}
 
 // SetSeen takes what is left of the key that outlives an agent, of the ttl it has after each
 // renewal, for a host without a live key. What is known better, from having seen the live key
