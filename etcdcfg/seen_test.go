@@ -281,8 +281,17 @@ func TestSurveyTellsAliveGoneAndNever(t *testing.T) {
 	if es := h.Config.Effective(); len(es) != 3 || es[0].SendRate != 1 {
 		t.Errorf("want three entries, the own one first, got %+v", es)
 	}
-	if n := got["never"]; !n.Never() || n.Config.Documents[0].Refused == nil {
+	if n := got["never"]; !n.Never() || n.Config.Documents[0].Refused == nil || n.Held != -1 {
 		t.Errorf("got %+v", n)
+	}
+	put(t, shared, c.layout.Config("broken"), "null")
+	put(t, shared, c.layout.Status("broken"), fmt.Sprintf(`{"documents":[{"key":%q},{"key":%q}],"entries":[{"log_path":"/1"},{"log_path":"/2"},{"log_path":"/var/log/own.log","key":%[2]q}]}`,
+		c.layout.Config("broken"), c.layout.Config("@web")))
+	if b := survey()["broken"]; b.Held != 2 || len(b.Config.Effective()) != 2 {
+		t.Errorf("want what runs of the broken document counted apart from the two of the group, got %d and %+v", b.Held, b.Config.Effective())
+	}
+	if h := survey()["h"]; h.Held != 0 {
+		t.Errorf("want nothing held where no document is broken, got %d", h.Held)
 	}
 	stop()
 	h = survey()["h"]

@@ -22,7 +22,9 @@ type Surveyed struct {
 	// Config is what the host is wanted to follow: its own document first, those of the
 	// addresses it told of, those of its groups; documents that are not there are left out.
 	// A broken one has Refused set and no entries.
-	Config  agent.HostConfig
+	Config agent.HostConfig
+	// Held counts the entries that run of those broken ones; -1: nothing tells.
+	Held    int
 	Names   []string // of Config.Documents: the host, an address, @group
 	Groups  []string // it belongs to, as it told last
 	Version string   // of its agent, as it told last; "" not known
@@ -151,6 +153,9 @@ func (v *survey) told(ctx context.Context, match func(string) bool) ([]Surveyed,
 			}
 		}
 	}
+	for _, h := range v.hosts {
+		h.Held = held(h)
+	}
 	var out []Surveyed
 	for _, name := range slices.Sorted(maps.Keys(v.hosts)) {
 		h := v.hosts[name]
@@ -168,6 +173,34 @@ func (v *survey) told(ctx context.Context, match func(string) bool) ([]Surveyed,
 		out = append(out, *h)
 	}
 	return out, nil
+}
+
+// held counts the entries that a host runs of documents that are broken.
+func held(h *Surveyed) int {
+	broken := make(map[string]bool)
+	for i, d := range h.Config.Documents {
+		if d.Refused != nil {
+			broken[d.Key] = true
+			broken[""] = broken[""] || h.Names[i] == h.Host // its own goes without its key
+		}
+	}
+	switch {
+	case len(broken) == 0:
+		return 0
+	case h.Coarse == nil:
+		return -1
+	}
+	wanted := make(map[string]bool)
+	for _, e := range h.Config.Effective() {
+		wanted[e.LogPath] = true
+	}
+	n := 0
+	for _, e := range h.Coarse.Entries {
+		if broken[e.Key] && !wanted[e.LogPath] {
+			n++
+		}
+	}
+	return n
 }
 
 // gone asks for how long a host is without an agent.

@@ -64,12 +64,15 @@ func driftWords(r *store.HostRow) string {
 	for _, e := range r.Unwanted {
 		add(e.Service + ", which is not wanted")
 	}
+	for _, e := range r.Held {
+		add(e.Service)
+	}
 	const most = 2
 	more := ""
 	if len(names) > most {
 		names, more = names[:most], " …"
 	}
-	all := len(r.Entries) + len(r.Unwanted)
+	all := len(r.Entries) + len(r.Unwanted) + len(r.Held)
 	return fmt.Sprintf("%d of %d %s not as wanted: %s%s", r.Drifting, all, plural(all, "entry", "entries"), strings.Join(names, ", "), more)
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"logagent/agent"
 	"logagent/etcdcfg"
 	"logagent/etcdcfg/change"
 	"logagent/ui/store"
@@ -91,7 +92,8 @@ type surveyOut struct {
 	GoneOver  bool          `json:"gone_for_longer,omitempty"` // than that, by more than anything tells
 	Groups    []string      `json:"groups"`
 	Version   string        `json:"version,omitempty"`
-	Entries   int           `json:"entries"`
+	Entries   *int          `json:"entries"`                    // null: a document is broken, and nothing tells
+	AtLeast   bool          `json:"entries_at_least,omitempty"` // a document is broken: what runs of it is counted
 	Documents []surveyedDoc `json:"documents"`
 }
 
@@ -104,10 +106,13 @@ type surveyedDoc struct {
 
 func surveyJSON(h *etcdcfg.Surveyed, told *reports) surveyOut {
 	o := surveyOut{Host: h.Host, State: told.state(h), Groups: append([]string{}, h.Groups...), Version: h.Version,
-		Entries: len(h.Config.Effective()), Documents: []surveyedDoc{}}
+		Documents: []surveyedDoc{}}
 	if o.State == hostGone && (h.GoneLeast > 0 || h.GoneOver) {
 		s := h.GoneLeast.Seconds()
 		o.GoneLeast, o.GoneOver = &s, h.GoneOver
+	}
+	if n, least := entriesAsked(h); n >= 0 {
+		o.Entries, o.AtLeast = &n, least
 	}
 	for i, d := range h.Config.Documents {
 		one := surveyedDoc{Name: h.Names[i], Key: d.Key, Revision: d.Revision}
@@ -117,6 +122,30 @@ func surveyJSON(h *etcdcfg.Surveyed, told *reports) surveyOut {
 		o.Documents = append(o.Documents, one)
 	}
 	return o
+}
+
+// entriesAsked is how many entries are wanted of a host: at least so many where one of its
+// documents is broken and some run on; negative: not known.
+func entriesAsked(h *etcdcfg.Surveyed) (n int, least bool) {
+	n = len(h.Config.Effective())
+	if !slices.ContainsFunc(h.Config.Documents, func(d agent.Document) bool { return d.Refused != nil }) {
+		return n, false
+	}
+	if n += max(h.Held, 0); n == 0 {
+		return -1, false
+	}
+	return n, true
+}
+
+func entriesWord(h *etcdcfg.Surveyed) string {
+	n, least := entriesAsked(h)
+	switch {
+	case n < 0:
+		return "?"
+	case least:
+		return fmt.Sprintf("≥%d", n)
+	}
+	return strconv.Itoa(n)
 }
 
 // goneWord is how long a host is gone, as a table shows it.
@@ -147,8 +176,8 @@ func (a *app) writeSurvey(hosts []etcdcfg.Surveyed, told *reports) error {
 	fmt.Fprintln(w, "HOST\tSTATE\tGONE FOR\tGROUPS\tVERSION\tENTRIES\tDOCUMENTS")
 	for i := range hosts {
 		h := &hosts[i]
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", termsafe.Clean(h.Host), told.state(h), goneWord(h, told.state(h)),
-			orDash(termsafe.Clean(strings.Join(h.Groups, ", "))), orDash(termsafe.Clean(h.Version)), len(h.Config.Effective()), orDash(documentsWord(h)))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", termsafe.Clean(h.Host), told.state(h), goneWord(h, told.state(h)),
+			orDash(termsafe.Clean(strings.Join(h.Groups, ", "))), orDash(termsafe.Clean(h.Version)), entriesWord(h), orDash(documentsWord(h)))
 	}
 	return w.Flush()
 }

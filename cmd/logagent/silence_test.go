@@ -140,3 +140,31 @@ func TestHowLongAHostIsGoneIsToldByItsLastReportAndItsKeyTogether(t *testing.T) 
 		}
 	}
 }
+
+func TestEntriesOfAHostWithABrokenDocumentAreAtLeastThoseThatRun(t *testing.T) {
+	t.Parallel()
+	entry := agent.Document{Services: []agent.Service{{Service: "s", LogPath: "/a"}}}
+	broken := agent.Document{Refused: &agent.Refusal{Revision: 9, Error: "no"}}
+	for _, c := range []struct {
+		docs []agent.Document
+		held int
+		want string
+	}{
+		{nil, 0, "0"},
+		{[]agent.Document{entry}, 0, "1"},
+		{[]agent.Document{broken}, 2, "≥2"},
+		{[]agent.Document{entry, broken}, 2, "≥3"},
+		{[]agent.Document{entry, broken}, -1, "≥1"},
+		{[]agent.Document{broken}, -1, "?"},
+		{[]agent.Document{broken}, 0, "?"},
+	} {
+		h := &etcdcfg.Surveyed{Host: "h", Held: c.held}
+		h.Config.Documents, h.Names = c.docs, []string{"h", "@web"}[:len(c.docs)]
+		if got := entriesWord(h); got != c.want {
+			t.Errorf("%d documents, %d held: want %s, got %s", len(c.docs), c.held, c.want, got)
+		}
+		if o := surveyJSON(h, nil); (o.Entries == nil) != (c.want == "?") || o.AtLeast != strings.HasPrefix(c.want, "≥") {
+			t.Errorf("want %s in JSON too, got %+v", c.want, o)
+		}
+	}
+}

@@ -52,6 +52,9 @@ DESIRED, RUNNING and REFUSED are revisions of the host's document, and of each o
 it follows where it does not run the desired one. DRIFT counts the entries that do not run as
 they are wanted; ? is not known, as of a host that is silent. --entries adds a line for every
 entry, as naming a single host does: where it is written, whether it runs as wanted and why not.
+Of up to 20 hosts the agents are asked for detail then. Of more the entries are what etcd holds,
+which is up to half a minute late and names no entry that is behind: AGE says since when it is
+known, and the state of an entry is unknown where its host is behind and it may be the one.
 
 --watch repeats this until it is interrupted: on a terminal in place, else one block after the
 other; with --json one line of JSON a round. With --exit-code the exit is 3 where a host is not
@@ -68,11 +71,18 @@ known to run what is wanted; after --watch as of the last round.`,
 		if err != nil {
 			return usage("%w", err)
 		}
+		if c.Flags().Changed("watch") {
+			for _, arg := range args {
+				if _, err := time.ParseDuration(arg); err == nil {
+					return usage("%s is taken for a filter: write --watch=%[1]s", arg)
+				}
+			}
+		}
 		if c.Flags().Changed("watch") && o.watch < 100*time.Millisecond {
 			return usage("--watch=%s: at least 100ms; write --watch=5s", o.watch)
 		}
 		return a.withEtcd(func(ctx context.Context, s *settings, client *etcdcfg.Client) error {
-			return a.status(ctx, s, client, filter, o)
+			return a.status(ctx, s, client, filter, strings.Join(args, " "), o)
 		})
 	}
 	return c
@@ -80,7 +90,7 @@ known to run what is wanted; after --watch as of the last round.`,
 
 // status feeds a store as the console does until every running agent was heard, and writes
 // what it holds then; with --watch again and again.
-func (a *app) status(ctx context.Context, s *settings, client *etcdcfg.Client, filter store.Filter, o statusFlags) error {
+func (a *app) status(ctx context.Context, s *settings, client *etcdcfg.Client, filter store.Filter, words string, o statusFlags) error {
 	f, err := newFleet(s, client, "", slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
@@ -97,7 +107,8 @@ func (a *app) status(ctx context.Context, s *settings, client *etcdcfg.Client, f
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	r := statusRound{app: a, store: f.store, filter: filter, flags: o}
+	r := statusRound{app: a, store: f.store, filter: filter, words: words, flags: o}
+	r.detail(reading, client, &wg)
 	away := func() error {
 		var out []error
 		if !etcdUp {
@@ -109,16 +120,21 @@ func (a *app) status(ctx context.Context, s *settings, client *etcdcfg.Client, f
 		return errors.Join(out...)
 	}
 	if o.watch == 0 {
-		if err := r.write(nil); err != nil {
+		rows, err := r.write(nil)
+		if err != nil {
 			return err
 		}
-		return cmp.Or(away(), r.verdict())
+		err = away()
+		if rows == 0 && (err == nil || !filter.Empty()) {
+			fmt.Fprintf(a.stderr, "logagent: %s\n", r.nobody())
+		}
+		return cmp.Or(err, r.verdict())
 	}
 	var failed error
 	watching, end := context.WithCancel(ctx)
 	defer end()
 	_ = every(watching, o.watch, func() { // ends with ctx, or where nobody reads
-		if failed = r.write(away()); failed != nil {
+		if _, failed = r.write(away()); failed != nil {
 			end()
 		}
 		etcdUp, kafkaUp = client.Link().Up, f.topic.Link().Up
@@ -166,6 +182,7 @@ type statusRound struct {
 	app    *app
 	store  *store.Store
 	filter store.Filter
+	words  string // of filter
 	flags  statusFlags
 
 	rounds  int
@@ -180,8 +197,58 @@ func (r *statusRound) verdict() error {
 	return nil
 }
 
-// write writes one round; away is what does not answer, which a watch tells with each.
-func (r *statusRound) write(away error) error {
+// ofEntries tells whether a line is written for every entry of these hosts.
+func (r *statusRound) ofEntries(rows []store.HostRow) bool {
+	return r.flags.entries || len(rows) == 1 && !r.filter.Empty()
+}
+
+// nobody says that there is no host to write a line for.
+func (r *statusRound) nobody() string {
+	if r.filter.Empty() {
+		return "neither etcd nor the status topic knows of a host"
+	}
+	return "no host matches " + termsafe.Clean(r.words)
+}
+
+const (
+	// mostDetailed bounds the hosts whose agents are asked for detail: each of them sends all
+	// its files every two seconds while it is.
+	mostDetailed = 20
+	// detailWait is how long their details are waited for: an agent is told at once, and sends
+	// with its next report.
+	detailWait = 2 * summaryWait
+)
+
+// detail asks the agents of the hosts whose entries are written for detail until ctx ends, and
+// waits for what they tell. An agent without a live key does not hear of it.
+func (r *statusRound) detail(ctx context.Context, client *etcdcfg.Client, wg *sync.WaitGroup) {
+	rows := r.store.Fleet(store.Query{Filter: r.filter, Count: mostDetailed + 1}).Rows
+	if !r.ofEntries(rows) || len(rows) > mostDetailed {
+		return
+	}
+	began := time.Now()
+	var hosts []string
+	for i := range rows {
+		if host := rows[i].Host; rows[i].Live != nil && !rows[i].Stale {
+			hosts = append(hosts, host)
+			wg.Go(func() { _ = client.HoldWatch(ctx, host) }) // what is shown says how old it is
+		}
+	}
+	looking, enough := context.WithTimeout(ctx, detailWait)
+	defer enough()
+	_ = every(looking, 50*time.Millisecond, func() { // ends with looking only
+		if !slices.ContainsFunc(hosts, func(host string) bool {
+			t := r.store.Told(host)
+			return !t.Detail || t.Age > time.Since(began)
+		}) {
+			enough()
+		}
+	})
+}
+
+// write writes one round, and tells of how many hosts; away is what does not answer, which a
+// watch tells with each.
+func (r *statusRound) write(away error) (rows int, err error) {
 	view := r.store.Fleet(store.Query{Filter: r.filter, Count: math.MaxInt32})
 	r.differs = slices.ContainsFunc(view.Rows, func(h store.HostRow) bool { return notAsWanted(&h) })
 	r.rounds++
@@ -189,27 +256,30 @@ func (r *statusRound) write(away error) error {
 	if a.json {
 		out := make([]hostOut, 0, len(view.Rows))
 		for i := range view.Rows {
-			out = append(out, jsonOf(&view.Rows[i], r.store.Running(view.Rows[i].Host)))
+			out = append(out, jsonOf(&view.Rows[i], r.store.Told(view.Rows[i].Host)))
 		}
 		if r.flags.watch == 0 {
-			return a.writeJSON(out)
+			return len(out), a.writeJSON(out)
 		}
 		e := json.NewEncoder(a.stdout)
 		e.SetEscapeHTML(false)
-		return e.Encode(out)
+		return len(out), e.Encode(out)
 	}
 	var b bytes.Buffer
 	r.table(&b, view.Rows)
 	if r.flags.watch == 0 {
 		_, err := b.WriteTo(a.stdout)
-		return err
+		return len(view.Rows), err
+	}
+	if len(view.Rows) == 0 {
+		fmt.Fprintln(&b, r.nobody())
 	}
 	head := view.At.Format(time.TimeOnly)
 	if away != nil {
 		head += "  " + termsafe.Line(away.Error())
 	}
-	_, err := io.WriteString(a.stdout, block(head, b.String(), a.stdout, r.rounds))
-	return err
+	_, err = io.WriteString(a.stdout, block(head, b.String(), a.stdout, r.rounds))
+	return len(view.Rows), err
 }
 
 // block is one round of a watch: on a terminal it is written over the one before, cut to the
@@ -330,11 +400,14 @@ type docOut struct {
 type entryOut struct {
 	Service  string      `json:"service"`
 	LogPath  string      `json:"log_path"`
-	Origin   string      `json:"origin"` // what holds it: the host, one of its addresses, or @group
-	SendRate int64       `json:"send_rate"`
+	Origin   string      `json:"origin"`    // what holds it: the host, one of its addresses, or @group
+	SendRate int64       `json:"send_rate"` // 0 also of an entry that stands in no document, or in a broken one
 	State    agent.State `json:"state"`
-	Drift    string      `json:"drift"` // none, pending, refused, missing, unwanted, unknown
+	Age      *float64    `json:"age_seconds"` // since the agent told of it; null: it did not, or not known when
+	Drift    string      `json:"drift"`       // none, pending, refused, missing, unwanted, unknown
 	Cause    string      `json:"cause,omitempty"`
+
+	unwritten bool // nobody knows what is written of it: SendRate means nothing
 }
 
 func configWord(c store.Config) string {
@@ -358,15 +431,15 @@ func (r *statusRound) table(to io.Writer, rows []store.HostRow) {
 		writeHost(w, &rows[i])
 	}
 	_ = w.Flush() // into a buffer
-	if !r.flags.entries && (len(rows) != 1 || r.filter.Empty()) {
+	if !r.ofEntries(rows) || len(rows) == 0 {
 		return
 	}
 	fmt.Fprintln(to)
-	fmt.Fprintln(w, "HOST\tSERVICE\tLOG_PATH\tORIGIN\tRATE\tSTATE\tDRIFT\tCAUSE")
+	fmt.Fprintln(w, "HOST\tSERVICE\tLOG_PATH\tORIGIN\tRATE\tSTATE\tDRIFT\tAGE\tCAUSE")
 	for i := range rows {
-		for _, e := range entriesOf(&rows[i], r.store.Running(rows[i].Host)) {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", termsafe.Clean(rows[i].Host), termsafe.Clean(e.Service), termsafe.Clean(e.LogPath),
-				termsafe.Clean(originWord(e.Origin, rows[i].Host)), rateWord(e), e.State, e.Drift, termsafe.Line(e.Cause))
+		for _, e := range entriesOf(&rows[i], r.store.Told(rows[i].Host)) {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", termsafe.Clean(rows[i].Host), termsafe.Clean(e.Service), termsafe.Clean(e.LogPath),
+				termsafe.Clean(originWord(e.Origin, rows[i].Host)), rateWord(e), e.State, e.Drift, ageWord(e.Age), termsafe.Line(e.Cause))
 		}
 	}
 	_ = w.Flush()
@@ -382,12 +455,19 @@ func originWord(origin, host string) string {
 
 func rateWord(e entryOut) string {
 	switch {
-	case e.Drift == driftUnwanted:
+	case e.unwritten:
 		return "-"
 	case e.SendRate == 0:
 		return "none"
 	}
 	return fmt.Sprint(e.SendRate)
+}
+
+func ageWord(seconds *float64) string {
+	if seconds == nil {
+		return "-"
+	}
+	return store.Compact(time.Duration(*seconds * float64(time.Second)))
 }
 
 func writeHost(w io.Writer, r *store.HostRow) {
@@ -409,9 +489,14 @@ func writeHost(w io.Writer, r *store.HostRow) {
 // revisionsWord is the revisions of the host's own document, and of others where they differ.
 func revisionsWord(r *store.HostRow) (desired, running, refused string) {
 	var d, n, x []string
+	// A host without a document of its own is told by those of others.
+	own := len(r.Documents) == 1 || len(r.Documents) > 0 && (r.Documents[0].Desired != 0 || r.Documents[0].Running != 0 || r.Documents[0].Refused != 0)
 	for i := range r.Documents {
 		o := &r.Documents[i]
-		if i > 0 && (o.Config == store.ConfigRunning || o.Desired == o.Running) && o.Refused == 0 {
+		if i == 0 && !own {
+			continue
+		}
+		if i > 0 && own && (o.Config == store.ConfigRunning || o.Desired == o.Running) && o.Refused == 0 {
 			continue
 		}
 		name := ""
@@ -452,60 +537,90 @@ func drifting(r *store.HostRow) *int {
 
 const driftUnwanted = "unwanted"
 
+// freshDetail is how old a detail may be whose entries are as their host is now.
+const freshDetail = 5 * time.Second
+
 // entriesOf are the wanted entries of a host with what its agent told of each, and those that
-// run and are not wanted.
-func entriesOf(r *store.HostRow, running []agent.CoarseEntry) []entryOut {
-	told := make(map[string]*agent.CoarseEntry, len(running))
-	for i := range running {
-		told[running[i].LogPath] = &running[i]
+// run on of a broken document, or are not wanted.
+func entriesOf(r *store.HostRow, last store.Told) []entryOut {
+	told := make(map[string]*agent.CoarseEntry, len(last.Entries))
+	for i := range last.Entries {
+		told[last.Entries[i].LogPath] = &last.Entries[i]
 	}
-	out := make([]entryOut, 0, len(r.Entries)+len(r.Unwanted))
+	late := !last.Detail || last.Age > freshDetail
+	take := func(one *entryOut, t *agent.CoarseEntry) {
+		if last.Age >= 0 {
+			age := last.Age.Seconds()
+			one.Age = &age
+		}
+		if r.Stale || r.Live == nil && !r.HasStatus {
+			return
+		}
+		one.State, one.Cause = t.State, t.Cause
+		if late && r.HasStatus && r.Behind > 0 && t.State == agent.StateOK && t.Files > 0 {
+			one.State, one.Cause = agent.StateUnknown, "its host is behind, in this entry or in another"
+		}
+	}
+	out := make([]entryOut, 0, len(r.Entries)+len(r.Held)+len(r.Unwanted))
 	for i := range r.Entries {
 		e := &r.Entries[i]
 		one := entryOut{Service: e.Service.Service, LogPath: e.Service.LogPath, Origin: e.DocHost, SendRate: e.Service.SendRate,
 			State: agent.StateUnknown, Drift: e.Drift.String()}
-		if t := told[e.Service.LogPath]; t != nil && !r.Stale && (r.Live != nil || r.HasStatus) {
-			one.State, one.Cause = t.State, t.Cause
+		if t := told[e.Service.LogPath]; t != nil {
+			take(&one, t)
 		}
-		if why := whyDrift(r, e); why != "" {
+		if why := whyDrift(r, e.DocHost, e.Drift); why != "" {
 			one.Cause = strings.TrimPrefix(one.Cause+"; "+why, "; ")
 		}
 		out = append(out, one)
 	}
-	for i := range r.Unwanted {
-		t := &r.Unwanted[i]
-		one := entryOut{Service: t.Service, LogPath: t.LogPath, Origin: r.Host, State: t.State, Drift: driftUnwanted, Cause: t.Cause}
+	unwritten := func(t *agent.CoarseEntry, drift string) *entryOut {
+		out = append(out, entryOut{Service: t.Service, LogPath: t.LogPath, Origin: r.Host, State: agent.StateUnknown, Drift: drift, unwritten: true})
+		one := &out[len(out)-1]
 		for _, d := range r.Documents {
 			if t.Key != "" && d.Key == t.Key {
 				one.Origin = d.Name
 			}
 		}
-		out = append(out, one)
+		if now := told[t.LogPath]; now != nil {
+			t = now
+		}
+		take(one, t)
+		return one
+	}
+	for i := range r.Held {
+		one := unwritten(&r.Held[i], store.DriftRefused.String())
+		one.Cause = strings.TrimPrefix(one.Cause+"; "+whyDrift(r, one.Origin, store.DriftRefused), "; ")
+	}
+	for i := range r.Unwanted {
+		unwritten(&r.Unwanted[i], driftUnwanted)
 	}
 	return out
 }
 
 // whyDrift says why an entry does not run as wanted, where more is known than the word.
-func whyDrift(r *store.HostRow, e *store.Entry) string {
+func whyDrift(r *store.HostRow, document string, drift store.Drift) string {
 	for _, d := range r.Documents {
 		switch {
-		case d.Name != e.DocHost:
-		case e.Drift == store.DriftRefused:
+		case d.Name != document:
+		case drift == store.DriftRefused && d.Running != 0:
+			return fmt.Sprintf("rev %d refused: %s; rev %d runs", d.Refused, d.Error, d.Running)
+		case drift == store.DriftRefused:
 			return fmt.Sprintf("rev %d refused: %s", d.Refused, d.Error)
-		case e.Drift == store.DriftPending && d.Running != d.Desired:
+		case drift == store.DriftPending && d.Running != d.Desired:
 			return fmt.Sprintf("rev %d runs, rev %d is wanted", d.Running, d.Desired)
 		}
 	}
 	return ""
 }
 
-func jsonOf(r *store.HostRow, running []agent.CoarseEntry) hostOut {
+func jsonOf(r *store.HostRow, told store.Told) hostOut {
 	o := hostOut{
 		Host: r.Host, State: r.State, Problem: r.Problem, Live: r.Live != nil, Stale: r.Stale,
 		Files: r.Files, Failing: r.Failing, LagBytes: r.LagBytes, BehindSeconds: r.BehindFor.Seconds(),
 		InPerSec: r.In, OutPerSec: r.Out, Limit: r.Limit, ThrottlePercent: r.Throttle,
 		Config: configWord(r.Config), Desired: r.Desired, Running: r.Running, Refused: r.Refused, Drifting: drifting(r),
-		GoneLeast: r.Gone.Seconds(), Groups: append([]string{}, r.Groups...), Documents: []docOut{}, Entries: entriesOf(r, running),
+		GoneLeast: r.Gone.Seconds(), Groups: append([]string{}, r.Groups...), Documents: []docOut{}, Entries: entriesOf(r, told),
 	}
 	for _, d := range r.Documents {
 		o.Documents = append(o.Documents, docOut{Name: d.Name, Key: d.Key, Config: configWord(d.Config), Desired: d.Desired, Running: d.Running, Refused: d.Refused, Error: d.Error})

@@ -163,3 +163,106 @@ func TestRevisionsOfOtherDocumentsShowWhereTheyDiffer(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+func TestAHostOfGroupsAloneShowsTheirRevisions(t *testing.T) {
+	t.Parallel()
+	r := store.HostRow{Host: "a", State: agent.StateOK, HasStatus: true, Config: store.ConfigRunning,
+		Documents: []store.DocState{{Name: "a", Config: store.ConfigRunning}, {Name: "@web", Desired: 9, Running: 9, Config: store.ConfigRunning}}}
+	if d, n, x := revisionsWord(&r); d != "@web 9" || n != "@web 9" || x != "-" {
+		t.Errorf("got %s, %s, %s", d, n, x)
+	}
+	r.Documents = r.Documents[:1]
+	if d, n, x := revisionsWord(&r); d != "-" || n != "-" || x != "-" {
+		t.Errorf("want nothing of a host without any document, got %s, %s, %s", d, n, x)
+	}
+}
+
+func TestStateOfAnEntryThatIsLateIsNotShownAsNow(t *testing.T) {
+	t.Parallel()
+	e := agent.CoarseEntry{LogPath: "/a", Service: "s", State: agent.StateOK, Files: 1}
+	bad := agent.CoarseEntry{LogPath: "/b", Service: "s", State: agent.StateFailing, Files: 1, Cause: "no"}
+	r := store.HostRow{Host: "h", Live: &agent.Live{}, HasStatus: true, State: agent.StateBehind, Behind: 1, Entries: []store.Entry{
+		{Service: agent.Service{Service: "s", LogPath: "/a"}, DocHost: "h", Drift: store.DriftNone},
+		{Service: agent.Service{Service: "s", LogPath: "/b"}, DocHost: "h", Drift: store.DriftNone}}}
+	told := store.Told{Entries: []agent.CoarseEntry{e, bad}, Age: 25 * time.Second}
+	got := entriesOf(&r, told)
+	if got[0].State != agent.StateUnknown || !contains(got[0].Cause, "host is behind") || got[0].Age == nil || *got[0].Age != 25 {
+		t.Errorf("want it not known which entry is behind, and since when that is so, got %+v", got[0])
+	}
+	if got[1].State != agent.StateFailing || got[1].Cause != "no" {
+		t.Errorf("got %+v", got[1])
+	}
+	told.Detail, told.Age = true, time.Second
+	if got := entriesOf(&r, told); got[0].State != agent.StateOK {
+		t.Errorf("want a fresh detail believed, got %+v", got[0])
+	}
+	told.Age = time.Minute
+	if got := entriesOf(&r, told); got[0].State != agent.StateUnknown {
+		t.Errorf("want an old detail not taken for now, got %+v", got[0])
+	}
+	r.Behind = 0
+	if got := entriesOf(&r, store.Told{Entries: told.Entries, Age: -1}); got[0].State != agent.StateOK || got[0].Age != nil {
+		t.Errorf("got %+v", got[0])
+	}
+}
+
+func TestEntriesOfABrokenDocumentThatRunOnAreListed(t *testing.T) {
+	t.Parallel()
+	held := agent.CoarseEntry{LogPath: "/a", Service: "s", State: agent.StateOK, Files: 1, Key: "/g/web"}
+	r := store.HostRow{Host: "h", Live: &agent.Live{}, HasStatus: true, Held: []agent.CoarseEntry{held}, Drifting: 1,
+		Documents: []store.DocState{{Name: "h"}, {Name: "@web", Key: "/g/web", Desired: 9, Running: 7, Refused: 9, Error: "not JSON", Config: store.ConfigRefused}}}
+	got := entriesOf(&r, store.Told{Entries: []agent.CoarseEntry{held}, Age: time.Second})
+	if len(got) != 1 || got[0].Origin != "@web" || got[0].Drift != "refused" || got[0].State != agent.StateOK ||
+		got[0].Cause != "rev 9 refused: not JSON; rev 7 runs" || rateWord(got[0]) != "-" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestStatusOfOneHostTellsOfItsEntriesAsTheyAreNow(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	l := p.newLedger(t, "in/slow.log", 0)
+	quick := p.newLedger(t, "in/quick.log", 0)
+	appendLines(t, 2000, l)
+	appendLines(t, 3, quick)
+	slow := p.whole("in/slow.log", "lines")
+	slow.SendRate = 5
+	p.document(t, "web-1", document(t, slow, p.whole("in/quick.log", "lines")))
+	d := start(t, p.dir, "--daemon")
+	p.arrived(t, "lines", 4)
+	var hosts []hostOut
+	eventually(t, "its host is behind", func() bool {
+		p.json(t, &hosts, "status", "--json")
+		return len(hosts) == 1 && hosts[0].State == agent.StateBehind && len(hosts[0].Entries) == 2
+	})
+	if es := hosts[0].Entries; es[0].State == agent.StateOK || es[1].State == agent.StateBehind {
+		t.Errorf("want it not known which one is behind unless somebody looks, got %+v", es)
+	}
+	p.json(t, &hosts, "status", "--json", "web-1")
+	es := hosts[0].Entries
+	if es[0].State != agent.StateBehind || es[1].State != agent.StateOK || es[0].Age == nil || *es[0].Age > 5 {
+		t.Errorf("want the one entry behind and not the other, as of now, got %+v", es)
+	}
+	if got := p.key(t, "/logagent.watch/web-1"); got != "" {
+		t.Errorf("the agent is still asked for detail: %s", got)
+	}
+	d.kill(t)
+}
+
+func TestStatusSaysThatNoHostMatches(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.document(t, "web-1", `[]`)
+	d := start(t, p.dir, "--daemon")
+	eventually(t, "the agent is there", func() bool { return len(p.coarse(t, "web-1").Documents) == 1 })
+	for _, args := range [][]string{{"host=x1"}, {"host=x1", "--entries"}, {"host=x1", "--json"}} {
+		code, stdout, stderr := runBinary(t, p.dir, append([]string{"status", "--timeout", "10s"}, args...)...)
+		if code != exitDone || stderr != "logagent: no host matches host=x1\n" || contains(stdout, "LOG_PATH") {
+			t.Errorf("%q: exit %d\n%s\n%s", args, code, stdout, stderr)
+		}
+	}
+	if code, _, stderr := runBinary(t, p.dir, "status", "--watch", "5s"); code != exitUsage || !contains(stderr, "write --watch=5s") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	p.stop(t, d)
+}

@@ -103,8 +103,9 @@ func (h *host) told() runs {
 	return runs{coarse: h.coarseEntries()}
 }
 
-// drift tells of each wanted entry whether it runs, and which run that are not wanted.
-func (s *Store) drift(h *host, l *entryList, docs []DocState, known bool) (out []Drift, unwanted []agent.CoarseEntry) {
+// drift tells of each wanted entry whether it runs, which run that are not wanted, and which
+// run of a document that nobody can read.
+func (s *Store) drift(h *host, l *entryList, docs []DocState, known bool) (out []Drift, unwanted, held []agent.CoarseEntry) {
 	out = s.drifts[:0]
 	told := h.told()
 	var place map[string]int
@@ -158,14 +159,14 @@ func (s *Store) drift(h *host, l *entryList, docs []DocState, known bool) (out [
 	}
 	s.drifts = out
 	if known && matched < told.len() {
-		unwanted = s.unwanted(h, l, &told)
+		unwanted, held = s.unwanted(h, l, &told)
 	}
-	return out, unwanted
+	return out, unwanted, held
 }
 
 // unwanted are the entries that run and stand in no document. Those of a document that etcd
-// holds broken, and that was never seen whole, are left out: nobody knows what it asks for.
-func (s *Store) unwanted(h *host, l *entryList, told *runs) (out []agent.CoarseEntry) {
+// holds broken, and that was never seen whole, are held apart: nobody knows what it asks for.
+func (s *Store) unwanted(h *host, l *entryList, told *runs) (out, held []agent.CoarseEntry) {
 	wanted := make(map[string]bool, len(l.entries))
 	for i := range l.entries {
 		wanted[l.entries[i].Service.LogPath] = true
@@ -180,12 +181,15 @@ func (s *Store) unwanted(h *host, l *entryList, told *runs) (out []agent.CoarseE
 		if e.Key != "" {
 			name = s.nameOf(e.Key)
 		}
-		if w := s.document(name); wanted[e.LogPath] || w != nil && w.doc != nil && w.doc.Refused != nil && w.doc.Revision == 0 {
-			continue
+		switch w := s.document(name); {
+		case wanted[e.LogPath]:
+		case w != nil && w.doc != nil && w.doc.Refused != nil && w.doc.Revision == 0:
+			held = append(held, e)
+		default:
+			out = append(out, e)
 		}
-		out = append(out, e)
 	}
-	return out
+	return out, held
 }
 
 // document returns what is known of a name's document; nil: nothing.

@@ -3,6 +3,7 @@ package store
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"logagent/agent"
 )
@@ -148,18 +149,35 @@ func (h *host) unwritten() names {
 	return n
 }
 
-// Running returns what the agent of a host last told of its entries, in its order; nil where
-// it has told nothing. It is never written again.
-func (s *Store) Running(name string) []agent.CoarseEntry {
+// Told is what the agent of a host told last of its entries.
+type Told struct {
+	Entries []agent.CoarseEntry // in its order; shared, never written
+	// Detail says that the states are those of the newest detail. Those of the status key are
+	// up to half a minute late, and tell of no entry that it is behind.
+	Detail bool
+	Age    time.Duration // since the agent told; negative: not known
+}
+
+// Told returns what the agent of a host told last of its entries; none where it told nothing.
+func (s *Store) Told(name string) Told {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := s.hosts[name]
-	if h == nil {
-		return nil
+	now := s.now()
+	switch {
+	case h == nil:
+		return Told{Age: -1}
+	case h.detailTells():
+		entries := h.detail.Coarse().Entries
+		for i := range entries {
+			entries[i].State, entries[i].Cause = h.detail.Services[i].State, h.detail.Services[i].Cause
+			if entries[i].State == agent.StateOK {
+				entries[i].Cause = ""
+			}
+		}
+		return Told{Entries: entries, Detail: true, Age: max(now.Sub(h.detailAt), 0)}
+	case h.coarse == nil || h.coarse.At.IsZero():
+		return Told{Entries: h.coarseEntries(), Age: -1}
 	}
-	if h.detailTells() {
-		c := h.detail.Coarse()
-		return c.Entries
-	}
-	return h.coarseEntries()
+	return Told{Entries: h.coarse.Entries, Age: max(now.Sub(h.coarse.At.Add(-h.skew)), 0)}
 }

@@ -405,3 +405,43 @@ func BenchmarkSetGroup(b *testing.B) {
 		}
 	}
 }
+
+func TestEntriesOfADocumentThatWasNeverSeenWholeAreHeldAndNotLost(t *testing.T) {
+	t.Parallel()
+	s, c := fresh(t)
+	own, web, both := agent.Service{Service: "s", LogPath: "/own"}, agent.Service{Service: "s", LogPath: "/web"}, agent.Service{Service: "s", LogPath: "/both"}
+	broken := agent.Document{Key: webKey, Refused: &agent.Refusal{Revision: 9, Error: "not JSON"}}
+	s.SetGroup("@web", broken)
+	s.SetDocument("a", agent.Document{Key: hostKeyOf("a"), Revision: 5, Services: []agent.Service{own, both}})
+	living(s, "a", 1, []string{"web"}, []agent.DocumentStatus{{Key: hostKeyOf("a"), Running: 5}, {Key: webKey, Running: 8, Refused: broken.Refused}},
+		runsAs(own, ""), runsAs(both, ""), runsAs(web, webKey))
+	r := one(t, s, "a")
+	if len(r.Held) != 1 || r.Held[0].LogPath != "/web" || len(r.Unwanted) != 0 || r.Drifting != 1 || r.Config != ConfigRefused {
+		t.Errorf("want the one entry that runs on of the broken document, got %+v, unwanted %+v, drifting %d", r.Held, r.Unwanted, r.Drifting)
+	}
+	if d := r.Documents[1]; d.Refused != 9 || d.Running != 8 {
+		t.Errorf("got %+v", d)
+	}
+	s.SetGroup("@web", ofGroup(webKey, 10, web))
+	if r := one(t, s, "a"); len(r.Held) != 0 || len(r.Entries) != 3 {
+		t.Errorf("want it wanted once its document is whole, got %+v", r)
+	}
+	told := s.Told("a")
+	if told.Detail || told.Age >= 0 || len(told.Entries) != 3 {
+		t.Errorf("want no age of a status that tells none, got %+v", told)
+	}
+	m := summary("a", 1, 5, 0)
+	m.AtMS = c.at.Add(-time.Hour).UnixMilli() // its clock is an hour behind
+	s.SetSummary("a", m, 0)
+	s.SetCoarse("a", &agent.Coarse{StateID: "a", Boot: 1, Seq: 6, At: c.at.Add(-time.Hour - 20*time.Second)})
+	if told := s.Told("a"); told.Age != 20*time.Second {
+		t.Errorf("want it told 20 s ago on this clock, got %v", told.Age)
+	}
+	s.SetDetail(agent.Status{Host: "a", StateID: "a", Boot: 1, Seq: 7, At: c.at, Services: []agent.ServiceStatus{{Service: own, State: agent.StateBehind}}}, 3*time.Second)
+	if told := s.Told("a"); !told.Detail || told.Age != 3*time.Second || len(told.Entries) != 1 || told.Entries[0].State != agent.StateBehind {
+		t.Errorf("want the detail told, got %+v", told)
+	}
+	if told := s.Told("nobody"); told.Age >= 0 || told.Entries != nil {
+		t.Errorf("got %+v", told)
+	}
+}

@@ -99,16 +99,16 @@ func (s *Store) refresh(h *host, now time.Time) {
 		r.Config = ConfigUnknown
 	}
 	if fresh || known != h.known {
-		drift, unwanted := s.drift(h, h.list, docs, known)
+		drift, unwanted, held := s.drift(h, h.list, docs, known)
 		h.entries, h.known = h.list.with(drift, h.entries, before == h.list), known
-		r.Unwanted, r.Drifting = unwanted, len(unwanted)
+		r.Unwanted, r.Held, r.Drifting = unwanted, held, len(unwanted)+len(held)
 		for _, d := range drift {
 			if d > DriftNone {
 				r.Drifting++
 			}
 		}
 	} else {
-		r.Unwanted, r.Drifting = h.row.Unwanted, h.row.Drifting
+		r.Unwanted, r.Held, r.Drifting = h.row.Unwanted, h.row.Held, h.row.Drifting
 	}
 	r.Entries, r.Groups = h.entries, h.groupNames
 	r.State = h.state(&r)

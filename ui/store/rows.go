@@ -97,8 +97,9 @@ type HostRow struct {
 
 	Groups    []string            // it belongs to, in order, as in the INI; shared, never written
 	Documents []DocState          // it follows, its own first; shared, never written
-	Drifting  int                 // wanted entries that do not run as wanted, and Unwanted
+	Drifting  int                 // wanted entries that do not run as wanted, Unwanted and Held
 	Unwanted  []agent.CoarseEntry // run and stand in no document; shared, never written
+	Held      []agent.CoarseEntry // run on, of a document that is broken by now and was never seen whole; shared, never written
 	Gone      time.Duration       // at least so long without an agent; 0: has one, never had, or not known; set in a View
 
 	Problem string  // what is wrong, in words; "" when nothing is
