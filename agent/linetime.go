@@ -2,12 +2,14 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,6 +38,8 @@ var lineLayouts = []*lineLayout{
 	{"klog", parseKlogTime},
 	{"seconds since 1970", func(_ *lineTimes, b []byte) (time.Time, bool) { return parseEpoch(leadIn(b), 10, time.Second) }},
 	{"milliseconds since 1970", func(_ *lineTimes, b []byte) (time.Time, bool) { return parseEpoch(leadIn(b), 13, time.Millisecond) }},
+	{"RFC 3339 after a word or two", func(p *lineTimes, b []byte) (time.Time, bool) { return p.isoAfterWords(b, true) }},
+	{"date and time without zone (local) after a word or two", func(p *lineTimes, b []byte) (time.Time, bool) { return p.isoAfterWords(b, false) }},
 }
 
 // lineTimes finds the times of one file's lines. The zero value knows no year and is of UTC.
@@ -43,6 +47,17 @@ type lineTimes struct {
 	ref    time.Time      // when the file was last changed: no line is much younger
 	loc    *time.Location // of times without a zone; nil: UTC
 	layout *lineLayout    // nil: each line may have another one
+
+	// What findTime has seen of their order.
+	seen   []timedLine   // lines that were looked at, in no order
+	latest time.Time     // of the lines that were gone through
+	back   time.Duration // by how much the times of those step back
+}
+
+// timedLine is where a line begins, and its time.
+type timedLine struct {
+	start int64
+	at    time.Time
 }
 
 // maxTimeBytes is how much of a line is looked at.
@@ -82,6 +97,37 @@ func (p *lineTimes) choose(lines [][]byte) bool {
 	return p.layout != nil
 }
 
+// note remembers lines that a search has looked at.
+func (p *lineTimes) note(lines [][]byte, starts []int64) {
+	for i, line := range lines {
+		if at, _, ok := p.of(line); ok {
+			p.seen = append(p.seen, timedLine{starts[i], at})
+		}
+	}
+}
+
+// passed goes on by one line.
+func (p *lineTimes) passed(at time.Time) {
+	if at.After(p.latest) {
+		p.latest = at
+	}
+	p.back = max(p.back, p.latest.Sub(at))
+}
+
+// order tells by how much the times step back, of the lines that were looked at, and which is
+// the latest of them.
+func (p *lineTimes) order() (back time.Duration, latest time.Time) {
+	all := lineTimes{}
+	slices.SortFunc(p.seen, func(a, b timedLine) int { return cmp.Compare(a.start, b.start) })
+	for _, s := range p.seen {
+		all.passed(s.at)
+	}
+	if p.latest.After(all.latest) {
+		all.latest = p.latest
+	}
+	return max(all.back, p.back), all.latest
+}
+
 func (p *lineTimes) zone() *time.Location {
 	if p.loc == nil {
 		return time.UTC
@@ -104,16 +150,21 @@ func leadIn(b []byte) []byte {
 			}
 		}
 	}
-	for _, key := range []string{"time=", "ts=", "t=", "timestamp="} {
-		if rest, ok := bytes.CutPrefix(b, []byte(key)); ok {
-			b = rest
-			break
-		}
-	}
+	b = b[timeKey(b):]
 	if len(b) > 0 && (b[0] == '[' || b[0] == '"' || b[0] == '(') {
 		b = b[1:]
 	}
 	return b
+}
+
+// timeKey is the length of a field's name of logfmt that tells a time; 0: b begins with none.
+func timeKey(b []byte) int {
+	for _, key := range []string{"time=", "ts=", "t=", "timestamp="} {
+		if bytes.HasPrefix(b, []byte(key)) {
+			return len(key)
+		}
+	}
+	return 0
 }
 
 // digits counts the digits that b begins with.
@@ -235,6 +286,9 @@ func (p *lineTimes) iso(b []byte, zoned bool) (time.Time, bool) {
 	if !has && len(b) > 1 && b[0] == ' ' && (b[1] == '+' || b[1] == '-') { // 15:04:05 +0200
 		loc, has = zoneOffset(b[1:])
 	}
+	if !has && (bytes.HasPrefix(b, []byte(" UTC")) || bytes.HasPrefix(b, []byte(" GMT"))) && (len(b) == 4 || !isLetter(b[4])) {
+		loc, has = time.UTC, true
+	}
 	if has != zoned {
 		return time.Time{}, false
 	}
@@ -242,6 +296,34 @@ func (p *lineTimes) iso(b []byte, zoned bool) (time.Time, bool) {
 		loc = p.zone()
 	}
 	return date(y, mo, d, h, mi, s, ns, loc)
+}
+
+func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
+
+// wordsWithin is how far into a line a time behind other words begins.
+const wordsWithin = 64
+
+// isoAfterWords is iso behind a level, a name, or both, as in "INFO 2026-01-02T15:04:05Z", and
+// of logfmt behind any fields. The rest of a trace, which begins with a blank, has no time.
+func (p *lineTimes) isoAfterWords(line []byte, zoned bool) (time.Time, bool) {
+	blank := func(c byte) bool { return c == ' ' || c == '\t' }
+	if len(line) == 0 || blank(line[0]) {
+		return time.Time{}, false
+	}
+	words := 0
+	for i := 1; i < min(len(line), wordsWithin); i++ {
+		if !blank(line[i-1]) || blank(line[i]) {
+			continue
+		}
+		words++
+		if words > 2 && timeKey(line[i:]) == 0 {
+			continue
+		}
+		if t, ok := p.iso(leadIn(line[i:]), zoned); ok {
+			return t, true
+		}
+	}
+	return time.Time{}, false
 }
 
 // date refuses days that no month has.
@@ -547,25 +629,30 @@ var errNoTimes = errors.New("no time is recognised in its lines")
 // sampleLines is how many lines a file's layout is chosen from.
 const sampleLines = 200
 
+// nearBytes is how far before the position found the order of the lines is looked at.
+const nearBytes = 8 << 10
+
 // findTime finds the first line of a time or later in the lines before end; not found: all are
 // older. The lines are taken to be in the order of their times: where they are not, some before
 // the position found may be younger, and some after it older, by as much as the order is
 // broken. Lines without a time belong to the line before them; those before the first time, to
 // that one. A content that can only be read forwards is read through (sequential), any
-// other is bisected. times gets its layout. The error wraps errNoTimes where the lines have none.
+// other is bisected. times gets its layout, and what was seen of their order. The error wraps errNoTimes where the lines have none.
 func findTime(ctx context.Context, r io.ReaderAt, end int64, sequential bool, times *lineTimes, t time.Time) (pos int64, found bool, err error) {
-	first, err := sample(ctx, r, 0, end)
+	times.seen, times.latest, times.back = nil, time.Time{}, 0
+	first, starts, err := sample(ctx, r, 0, end)
 	if err != nil {
 		return 0, false, err
 	}
-	some := first
+	some := first[:len(first):len(first)]
 	if !sequential && end > scanBytes {
 		for _, at := range []int64{end / 2, end - scanBytes} {
-			more, err := sample(ctx, r, at, end)
+			more, begin, err := sample(ctx, r, at, end)
 			if err != nil {
 				return 0, false, err
 			}
 			some = append(some, more[min(1, len(more)):]...) // the first may be cut
+			starts = append(starts, begin[min(1, len(begin)):]...)
 		}
 	}
 	if len(some) == 0 {
@@ -574,6 +661,7 @@ func findTime(ctx context.Context, r io.ReaderAt, end int64, sequential bool, ti
 	if !times.choose(some) {
 		return 0, false, fmt.Errorf("%w; the first is %s", errNoTimes, shownLine(first))
 	}
+	times.note(some, starts)
 	// after returns the first line with a time that begins in [from, limit).
 	after := func(from, limit int64) (start int64, at time.Time, ok bool, err error) {
 		s := linesFrom(r, max(0, from-1), end)
@@ -588,28 +676,53 @@ func findTime(ctx context.Context, r io.ReaderAt, end int64, sequential bool, ti
 				return 0, time.Time{}, false, err
 			}
 			if at, _, ok := times.of(line); ok {
+				times.seen = append(times.seen, timedLine{start, at})
 				return start, at, true, nil
 			}
 		}
 	}
 	if sequential {
 		s := linesFrom(r, 0, end)
-		for seen := false; ; {
+		for more := sampleLines; more > 0; { // some more, to see their order
 			line, start, ok, err := s.next(ctx, maxTimeBytes)
-			if err != nil || !ok {
+			if err != nil {
 				return 0, false, err
 			}
-			if at, _, ok := times.of(line); ok {
-				if !at.Before(t) {
-					if !seen {
-						start = 0
-					}
-					return start, true, nil
-				}
-				seen = true
+			if !ok {
+				break
 			}
+			if found {
+				more--
+			}
+			at, _, ok := times.of(line)
+			if !ok {
+				continue
+			}
+			if !found && !at.Before(t) {
+				if !times.latest.IsZero() {
+					pos = start
+				}
+				found = true
+			}
+			times.passed(at)
 		}
+		return pos, found, nil
 	}
+	defer func() { // the lines around it, to see their order
+		if err != nil || !found || pos == 0 {
+			return
+		}
+		for _, from := range []int64{max(0, pos-nearBytes), pos} {
+			var near [][]byte
+			if near, starts, err = sample(ctx, r, from, end); err != nil {
+				return
+			}
+			if from > 0 && from < pos { // the first may be cut
+				near, starts = near[min(1, len(near)):], starts[min(1, len(starts)):]
+			}
+			times.note(near, starts)
+		}
+	}()
 	start, at, ok, err := after(0, end)
 	if err != nil {
 		return 0, false, err
@@ -637,17 +750,17 @@ func findTime(ctx context.Context, r io.ReaderAt, end int64, sequential bool, ti
 	return pos, found, nil
 }
 
-// sample copies lines from a position on.
-func sample(ctx context.Context, r io.ReaderAt, from, end int64) (out [][]byte, err error) {
+// sample copies lines from a position on, and tells where they begin.
+func sample(ctx context.Context, r io.ReaderAt, from, end int64) (out [][]byte, starts []int64, err error) {
 	s := linesFrom(r, from, end)
 	for len(out) < sampleLines {
 		line, start, ok, err := s.next(ctx, maxTimeBytes)
 		if err != nil || !ok || start-from > scanBytes {
-			return out, err
+			return out, starts, err
 		}
-		out = append(out, bytes.Clone(line))
+		out, starts = append(out, bytes.Clone(line)), append(starts, start)
 	}
-	return out, nil
+	return out, starts, nil
 }
 
 // shownLine shows the first line that is not blank, harmlessly and in short.

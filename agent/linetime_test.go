@@ -40,6 +40,18 @@ func TestTimesOfLinesAreRead(t *testing.T) {
 		{`{"timestamp":"1767366245000"}`, "JSON", "2026-01-02T15:04:05Z"},
 		{`{"time":"2026-01-02 15:04:05"}`, "JSON", "2026-01-02T13:04:05Z"},
 		{`{"t":1767366245000000000}`, "JSON", "2026-01-02T15:04:05Z"},
+		{"2026-01-02 15:04:05.123 UTC [77] LOG:  checkpoint", "RFC 3339", "2026-01-02T15:04:05.123Z"},
+		{"2026-01-02 15:04:05 UTCX", "date and time without zone (local)", "2026-01-02T13:04:05Z"},
+		{"INFO 2026-01-02T15:04:05Z up", "RFC 3339 after a word or two", "2026-01-02T15:04:05Z"},
+		{"[INFO ] 2026-01-02T15:04:05.5+01:00 up", "RFC 3339 after a word or two", "2026-01-02T14:04:05.5Z"},
+		{"E, [2026-01-02T15:04:05.678901 #12] ERROR -- : x", "date and time without zone (local) after a word or two", "2026-01-02T13:04:05.678901Z"},
+		{"WARN  [main] 2026-01-02 15:04:05,250 x", "date and time without zone (local) after a word or two", "2026-01-02T13:04:05.25Z"},
+		{"level=INFO time=2026-01-02T15:04:05Z msg=up", "RFC 3339 after a word or two", "2026-01-02T15:04:05Z"},
+		{`level=info app=x host=y ts="2026-01-02T15:04:05Z"`, "RFC 3339 after a word or two", "2026-01-02T15:04:05Z"},
+		{"a b c 2026-01-02T15:04:05Z too far in", "", ""},
+		{"\tcaused 2026-01-02T15:04:05Z by", "", ""},
+		{"a" + strings.Repeat(" ", 70) + "2026-01-02T15:04:05Z", "", ""},
+		{"11/23/2026 23:57:27 a day or a month", "", ""},
 		{"2026-02-30T15:04:05Z no such day", "", ""},
 		{"2026-01-02T25:04:05Z no such hour", "", ""},
 		{"\tat java.lang.Thread.run(Thread.java:745)", "", ""},
@@ -121,6 +133,37 @@ func TestTimeIsFoundWhereLookingAtEveryLineFindsIt(t *testing.T) {
 				if err != nil || got != want || found != wantFound {
 					t.Fatalf("seed %d, %v, sequential %v: want %d %v, got %d %v, %v", seed, t0, sequential, want, wantFound, got, found, err)
 				}
+			}
+		}
+	}
+}
+
+func TestOrderOfTimesIsSeenAlsoOfWhatIsReadForwards(t *testing.T) {
+	t.Parallel()
+	begin := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
+	for _, back := range []time.Duration{0, 700 * time.Second} {
+		var b bytes.Buffer
+		for i := range 3000 {
+			at := begin.Add(time.Duration(i) * time.Second)
+			if i == 1020 {
+				at = at.Add(-back)
+			}
+			fmt.Fprintf(&b, "%s %s\n", at.Format(time.RFC3339), strings.Repeat("x", 100))
+		}
+		for _, sequential := range []bool{false, true} {
+			p := &lineTimes{}
+			if _, found, err := findTime(t.Context(), bytes.NewReader(b.Bytes()), int64(b.Len()), sequential, p, begin.Add(1000*time.Second)); !found || err != nil {
+				t.Fatal(found, err)
+			}
+			want := max(0, back-time.Second)
+			if got, _ := p.order(); got != want {
+				t.Errorf("sequential %v: want %s back, got %s", sequential, want, got)
+			}
+			if _, found, err := findTime(t.Context(), bytes.NewReader(b.Bytes()), int64(b.Len()), sequential, p, begin.Add(time.Hour)); found || err != nil {
+				t.Fatal(found, err)
+			}
+			if _, latest := p.order(); !latest.Equal(begin.Add(2999 * time.Second)) {
+				t.Errorf("sequential %v: the latest is said to be of %s", sequential, latest)
 			}
 		}
 	}
