@@ -179,7 +179,7 @@ func (c *counters) totals() Totals {
 	return Totals{
 		Lines: c.lines, Bytes: c.bytes, Doubled: c.doubled, LostBytes: c.lost,
 		Split: c.split, Truncated: c.truncated, Skipped: c.skipped, Errors: c.errors,
-		SkippedBytes: c.soughtSkipped, RepeatedBytes: c.soughtRepeated,
+		SkippedBytes: c.soughtSkipped, RepeatedBytes: c.soughtRepeated, ReturnedBytes: c.soughtReturned,
 	}
 }
 

@@ -84,11 +84,22 @@ type SeekMove struct {
 	// truncated before anything of it was delivered is known by nothing else.
 	Anchor mark `json:"anchor"`
 
-	SkippedBytes  int64  `json:"skipped_bytes,omitempty"`
-	RepeatedBytes int64  `json:"repeated_bytes,omitempty"`
-	Lines         int64  `json:"lines,omitempty"`  // of either, estimated
-	Layout        string `json:"layout,omitempty"` // with SeekTime: how its lines tell the time
-	Note          string `json:"note,omitempty"`
+	SeekBytes
+	Lines        int64  `json:"lines,omitempty"`         // of them all, estimated
+	LinesGuessed bool   `json:"lines_guessed,omitempty"` // from the first lines of a compressed file alone
+	Layout       string `json:"layout,omitempty"`        // with SeekTime: how its lines tell the time
+	Note         string `json:"note,omitempty"`
+
+	disorder time.Duration // with SeekTime: by how much its times step back
+}
+
+// SeekBytes is what a move does to lines, but for those that are delivered already and stay so.
+type SeekBytes struct {
+	SkippedBytes int64 `json:"skipped_bytes,omitempty"` // not sent
+	// Repeated is sent again, as far as it was sent: a file that was begun at its end did not
+	// send what stands before.
+	RepeatedBytes int64 `json:"repeated_bytes,omitempty"`
+	ReturnedBytes int64 `json:"returned_bytes,omitempty"` // was skipped by a seek, and is sent after all
 }
 
 // SeekPlan is what a seek would move. It is good for SeekGoodFor.
@@ -102,7 +113,9 @@ type SeekPlan struct {
 	Unmoved       int        `json:"unmoved,omitempty"` // files that stand where they are wanted already
 	SkippedBytes  int64      `json:"skipped_bytes"`
 	RepeatedBytes int64      `json:"repeated_bytes"`
+	ReturnedBytes int64      `json:"returned_bytes,omitempty"`
 	Lines         int64      `json:"lines"` // estimated
+	LinesGuessed  bool       `json:"lines_guessed,omitempty"`
 	Warnings      []string   `json:"warnings,omitempty"`
 }
 
@@ -123,14 +136,13 @@ const (
 // SeekMoved is what became of one incarnation.
 type SeekMoved struct {
 	SeekFile
-	Result        string      `json:"result"` // moved, already past or refused
-	Why           string      `json:"why,omitempty"`
-	From          int64       `json:"from"` // committed before
-	To            int64       `json:"to"`
-	Sent          []SeekRange `json:"sent,omitempty"`  // of what was skipped: delivered already, out of order
-	Anchor        mark        `json:"anchor,omitzero"` // the bytes before the farther of the two positions
-	SkippedBytes  int64       `json:"skipped_bytes,omitempty"`
-	RepeatedBytes int64       `json:"repeated_bytes,omitempty"`
+	Result string      `json:"result"` // moved, already past or refused
+	Why    string      `json:"why,omitempty"`
+	From   int64       `json:"from"` // committed before
+	To     int64       `json:"to"`
+	Sent   []SeekRange `json:"sent,omitempty"`  // of what was skipped: delivered already, out of order
+	Anchor mark        `json:"anchor,omitzero"` // the bytes before the farther of the two positions
+	SeekBytes
 }
 
 // States of a SeekOutcome.
@@ -147,6 +159,7 @@ type SeekOutcome struct {
 	Files         []SeekMoved `json:"files,omitempty"`
 	SkippedBytes  int64       `json:"skipped_bytes"`
 	RepeatedBytes int64       `json:"repeated_bytes"`
+	ReturnedBytes int64       `json:"returned_bytes,omitempty"`
 }
 
 // Moved counts the files that were moved, and those that were refused.
@@ -169,6 +182,9 @@ type sought struct {
 	From int64       `json:"from"`
 	To   int64       `json:"to"`
 	Sent []SeekRange `json:"sent,omitempty"`
+	// Until is how far a move that took another back sends; 0: to From.
+	Until int64 `json:"until,omitempty"`
+	SeekBytes
 
 	Anchor mark  `json:"anchor"`
 	At     int64 `json:"at"` // Unix seconds
@@ -177,6 +193,8 @@ type sought struct {
 // keepSought is how long a seek is known: by then its outcome stands in etcd, or its plan is
 // too old.
 const keepSought = 2 * SeekGoodFor
+
+var errOffsetOfMany = errors.New("an offset belongs to one file: name its path")
 
 // check tells what is wrong with a goal.
 func (g *SeekGoal) check(path string) error {
@@ -191,7 +209,7 @@ func (g *SeekGoal) check(path string) error {
 		case g.Offset < 0:
 			return errors.New("seek to an offset: it is negative")
 		case path == "":
-			return errors.New("an offset belongs to one file: name its path")
+			return errOffsetOfMany
 		}
 	case SeekBack:
 		if len(g.Back) == 0 {

@@ -175,6 +175,9 @@ func TestSeekToAnOffsetGoesToTheNextLineStart(t *testing.T) {
 			if len(p.Moves) != 0 {
 				t.Errorf("%d: want no move, got %+v", c.off, p)
 			}
+			if len(p.Warnings) != 1 || !strings.Contains(p.Warnings[0], r.path("app.log")+": ") || !strings.Contains(p.Warnings[0], c.note) {
+				t.Errorf("%d: want a warning of %q, got %q", c.off, c.note, p.Warnings)
+			}
 			continue
 		case len(p.Moves) != 1 || p.Moves[0].To != c.to || p.RepeatedBytes != 100*n-c.to || !strings.Contains(p.Moves[0].Note, c.note) || (c.note == "") != (p.Moves[0].Note == ""):
 			t.Fatalf("%d: want %d, got %+v", c.off, c.to, p)
@@ -221,12 +224,15 @@ func TestSeekUndoneGivesBackExactlyWhatWasSkippedOnce(t *testing.T) {
 	r.ordered("t", lines("a", 0, 100)+lines("c", 0, 50))
 
 	back := r.plan("", agent.SeekGoal{To: agent.SeekBack, Back: out.Files})
-	if len(back.Moves) != 1 || back.RepeatedBytes != out.SkippedBytes || back.SkippedBytes != 0 || back.Lines != 5000 {
+	if len(back.Moves) != 1 || back.ReturnedBytes != out.SkippedBytes || back.RepeatedBytes != 0 || back.SkippedBytes != 0 || back.Lines != 5000 {
 		t.Fatalf("plan to undo: %+v", back)
 	}
 	undone := r.carryOut("2", back)
-	if undone.RepeatedBytes != out.SkippedBytes {
+	if undone.ReturnedBytes != out.SkippedBytes || undone.RepeatedBytes != 0 {
 		t.Errorf("outcome: %+v", undone)
+	}
+	if s := r.a.FreshStatus(); s.Totals.ReturnedBytes != uint64(out.SkippedBytes) || s.Totals.RepeatedBytes != 0 {
+		t.Errorf("counted: %+v", s.Totals)
 	}
 	r.write("app.log", lines("d", 0, 50))
 	r.ordered("t", lines("a", 0, 100)+lines("c", 0, 50)+lines("b", 0, 5000)+lines("d", 0, 50))
@@ -250,6 +256,73 @@ func TestSeekUndoneOverARestartStillLeavesOutWhatWasDelivered(t *testing.T) {
 	r.start()
 	r.apply(r.svc("app.log"))
 	r.ordered("t", lines("a", 0, 100)+lines("c", 0, 50)+lines("b", 0, 500))
+}
+
+func TestPlanAfterAnUndoTellsWhatIsCountedThen(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	r.apply(r.svc("app.log"))
+	r.stuck("app.log", lines("a", 0, 100), lines("b", 0, 500))
+	first := r.carryOut("1", r.plan("app.log", agent.SeekGoal{To: agent.SeekEnd}))
+	r.sink.Connect()
+	r.write("app.log", lines("c", 0, 50))
+	r.ordered("t", lines("a", 0, 100)+lines("c", 0, 50))
+	svc := r.svc("app.log")
+	svc.Paused = true
+	r.apply(svc)
+	r.carryOut("2", r.plan("", agent.SeekGoal{To: agent.SeekBack, Back: first.Files}))
+	r.write("app.log", lines("d", 0, 20))
+	r.until("seen", func(s agent.Status) bool {
+		return s.Files[0].SizeBytes == int64(len(lines("a", 0, 100)+lines("b", 0, 500)+lines("c", 0, 50)+lines("d", 0, 20)))
+	})
+	p := r.plan("app.log", agent.SeekGoal{To: agent.SeekEnd}) // c is delivered, and not skipped once more
+	if want := int64(len(lines("b", 0, 500) + lines("d", 0, 20))); p.SkippedBytes != want || p.Lines != 520 {
+		t.Errorf("want %d bytes and 520 lines said, got %+v", want, p)
+	}
+	third := r.carryOut("3", p)
+	if third.SkippedBytes != p.SkippedBytes {
+		t.Errorf("said %d, counted %d", p.SkippedBytes, third.SkippedBytes)
+	}
+	p = r.plan("", agent.SeekGoal{To: agent.SeekBack, Back: third.Files})
+	if fourth := r.carryOut("4", p); p.Lines != 520 || p.ReturnedBytes != third.SkippedBytes || fourth.ReturnedBytes != p.ReturnedBytes || fourth.RepeatedBytes != 0 {
+		t.Errorf("said %+v, counted %+v", p, fourth)
+	}
+	svc.Paused = false
+	r.apply(svc)
+	r.ordered("t", lines("a", 0, 100)+lines("c", 0, 50)+lines("b", 0, 500)+lines("d", 0, 20))
+}
+
+func TestWhatWasSkippedIsNoRepetitionUntilItIsSent(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	r.apply(r.svc("app.log"))
+	a, b, c := lines("a", 0, 100), lines("b", 0, 500), lines("c", 0, 50)
+	r.stuck("app.log", a, b)
+	skip := r.carryOut("1", r.plan("app.log", agent.SeekGoal{To: agent.SeekEnd}))
+	r.sink.Connect()
+	r.write("app.log", c)
+	r.expect("t", a+c)
+	p := r.plan("app.log", agent.SeekGoal{To: agent.SeekBeginning})
+	if p.ReturnedBytes != int64(len(b)) || p.RepeatedBytes != int64(len(a+c)) || p.Lines != 650 {
+		t.Errorf("want %d bytes that were skipped and %d again, got %+v", len(b), len(a+c), p)
+	}
+	undo := agent.SeekGoal{To: agent.SeekBack, Back: skip.Files}
+	r.carryOut("2", r.plan("", undo))
+	r.ordered("t", a+c+b)
+	// Taken back once more, they are sent for the second time.
+	p = r.plan("", undo)
+	if p.ReturnedBytes != 0 || p.RepeatedBytes != int64(len(b)) {
+		t.Errorf("want %d bytes again, got %+v", len(b), p)
+	}
+	if out := r.carryOut("3", p); out.ReturnedBytes != 0 || out.RepeatedBytes != p.RepeatedBytes {
+		t.Errorf("said %+v, counted %+v", p, out)
+	}
+	r.ordered("t", a+c+b+b)
+	if s := r.a.FreshStatus().Totals; s.SkippedBytes != uint64(len(b)) || s.ReturnedBytes != uint64(len(b)) || s.RepeatedBytes != uint64(len(b)) {
+		t.Errorf("counted: %+v", s)
+	}
 }
 
 func TestBeginningUndoneSkipsWhatIsNotRepeatedYet(t *testing.T) {
@@ -450,8 +523,11 @@ func TestCrashAfterASeekLosesNothingOutsideWhatWasSkipped(t *testing.T) {
 		t.Errorf("a request that was carried out in time is told of a day later: %+v", told)
 	}
 	again := r.carryOut("1", p) // its outcome was not told before the crash
-	if again.SkippedBytes != 0 || again.Files[0].From != out.Files[0].From || again.Files[0].Result != agent.SeekWasMoved {
+	if again.SkippedBytes != out.SkippedBytes || out.SkippedBytes == 0 || again.Files[0].From != out.Files[0].From || again.Files[0].Result != agent.SeekWasMoved {
 		t.Errorf("the same request again: %+v, first %+v", again, out)
+	}
+	if s := r.a.FreshStatus(); s.Totals.SkippedBytes != 0 {
+		t.Errorf("a move of before the start is counted once more: %+v", s.Totals)
 	}
 	r.write("app.log", lines("d", 0, 100))
 	r.expectAfterCrash("t", lines("a", 0, 100)+lines("c", 0, 100)+lines("d", 0, 100))
@@ -609,7 +685,7 @@ func TestSeekOfACompressedFileIsOfItsContent(t *testing.T) {
 	r.until("held", func(s agent.Status) bool { return r.a.Undecided() == 0 && s.Files[0].RotatedFiles == 1 })
 	n := int64(len(lines("a", 0, 1)))
 	p := r.plan("app.log.1.gz", agent.SeekGoal{To: agent.SeekOffset, Offset: 1010*n - 3})
-	if len(p.Moves) != 1 || !p.Moves[0].Compressed || p.Moves[0].To != 1010*n || p.SkippedBytes != 1000*n {
+	if len(p.Moves) != 1 || !p.Moves[0].Compressed || p.Moves[0].To != 1010*n || p.SkippedBytes != 1000*n || p.Lines != 1000 || p.LinesGuessed {
 		t.Fatalf("plan: %+v", p)
 	}
 	r.carryOut("1", p)

@@ -1,6 +1,9 @@
 package agent
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -70,5 +73,88 @@ func TestSeekIsToldOfOnceItIsOnTheDisk(t *testing.T) {
 	h.l.saved(&saveJob{n: job.saved}, 0, 0, nil)
 	if len(job.done) != 1 {
 		t.Error("not told after the save")
+	}
+}
+
+// acks are stretches that are acknowledged.
+func acks(stretches ...int64) (out []*span) {
+	for i := 0; i < len(stretches); i += 2 {
+		out = append(out, &span{start: stretches[i], end: stretches[i+1], lineEnd: true, verdict: acked})
+	}
+	return out
+}
+
+func TestMoveCountsWhatIsNeitherDeliveredNorLeftOut(t *testing.T) {
+	t.Parallel()
+	undo := SeekMove{To: 100, Until: 900, Sent: []SeekRange{{300, 400}}}
+	for _, c := range []struct {
+		name                        string
+		move                        SeekMove
+		committed                   int64
+		ahead                       []*span
+		was                         *sought
+		skipped, repeated, returned int64
+	}{
+		{"over acknowledged stretches", SeekMove{To: 900}, 100, acks(200, 300, 800, 1000), nil, 600, 0, 0},
+		{"back", SeekMove{To: 100}, 900, acks(950, 960), nil, 0, 800, 0},
+		{"back over the last skip", SeekMove{To: 100}, 900, nil, &sought{From: 500, To: 700, Sent: []SeekRange{{600, 650}}}, 0, 650, 150},
+		{"a skip taken back", undo, 1000, nil, &sought{From: 100, To: 900, Sent: undo.Sent}, 0, 0, 700},
+		{"a skip taken back that nobody remembers", undo, 1000, nil, nil, 0, 0, 700},
+		{"and again while it is sent", undo, 500, acks(900, 1000), &sought{From: 1000, To: 100, Until: 900}, 0, 300, 0},
+		{"and again after a later one was taken back", undo, 1000, nil, &sought{From: 1200, To: 950, Until: 980}, 0, 0, 700},
+		{"and after an earlier one was taken back", SeekMove{To: 600, Until: 800}, 1000, nil, &sought{From: 1200, To: 100, Until: 500}, 0, 0, 200},
+		{"a repetition taken back", SeekMove{To: 900}, 100, acks(300, 500), &sought{From: 900, To: 0}, 600, 0, 0},
+	} {
+		n, lines := c.move.counts(c.committed, c.ahead, c.move.skipsFrom(c.committed, mark{}, c.ahead, nil), c.was)
+		if want := (SeekBytes{c.skipped, c.repeated, c.returned}); n != want || sum(lines) != c.skipped+c.repeated+c.returned {
+			t.Errorf("%s: want %+v, got %+v in %v", c.name, want, n, lines)
+		}
+	}
+}
+
+func TestStretchesThatAreLeftOutTwiceAreLeftOutOnce(t *testing.T) {
+	t.Parallel()
+	m := SeekMove{To: 100, Until: 900, Sent: []SeekRange{{200, 300}, {600, 700}}}
+	got := rangesOf(m.skipsFrom(400, mark{}, acks(600, 750, 900, 1000), nil)) // taken back before: in the middle of it
+	if want := []SeekRange{{200, 300}, {600, 750}, {900, 1000}}; !slices.Equal(got, want) {
+		t.Errorf("want %v, got %v", want, got)
+	}
+}
+
+func TestWhatASeekDidIsKnownFromItsRecord(t *testing.T) {
+	t.Parallel()
+	was := sought{ID: "1", From: 900, To: 100, Until: 800, SeekBytes: SeekBytes{1, 2, 3}, At: 7}
+	b := appendFile(nil, &fileRecord{LogPath: "/a", Path: "/a", Sought: &was})
+	l, err := readLine(b)
+	if err != nil || l.File.Sought == nil || fmt.Sprintf("%+v", *l.File.Sought) != fmt.Sprintf("%+v", was) {
+		t.Errorf("want %+v, got %+v, %v", was, l.File, err)
+	}
+	var out SeekMoved
+	(&loop{}).wasMoved(l.File.Sought, &out)
+	if out.SeekBytes != was.SeekBytes || out.Result != SeekWasMoved {
+		t.Errorf("told of as %+v", out)
+	}
+}
+
+func TestLinesOfALongCompressedFileAreGuessed(t *testing.T) {
+	t.Parallel()
+	short, long := strings.Repeat("ab\n", 1000), strings.Repeat("0123456\n", countSample)
+	for _, c := range []struct {
+		text       string
+		in         []SeekRange
+		compressed bool
+		lines      int64
+		guessed    bool
+	}{
+		{short, []SeekRange{{0, 300}, {600, 900}}, true, 200, false},
+		{short, []SeekRange{{0, 300}, {600, 900}}, false, 200, false},
+		{long, []SeekRange{{8, int64(len(long))}}, true, countSample - 1, true},
+		{long, []SeekRange{{0, 800}, {int64(len(long)) / 2, int64(len(long))}}, false, countSample/2 + 100, false},
+		{long, nil, true, 0, false},
+	} {
+		n, guessed, err := countLines(t.Context(), strings.NewReader(c.text), c.in, c.compressed)
+		if err != nil || n != c.lines || guessed != c.guessed {
+			t.Errorf("%v: want %d lines, guessed %v, got %d, %v, %v", c.in, c.lines, c.guessed, n, guessed, err)
+		}
 	}
 }

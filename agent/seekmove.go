@@ -104,6 +104,7 @@ func (a *Agent) Seek(ctx context.Context, id string, plan SeekPlan) (SeekOutcome
 		f := &out.Files[i]
 		out.SkippedBytes += f.SkippedBytes
 		out.RepeatedBytes += f.RepeatedBytes
+		out.ReturnedBytes += f.ReturnedBytes
 		if f.Result != SeekWasRefused {
 			out.State = SeekDone
 		}
@@ -288,22 +289,18 @@ func (l *loop) move(job *seekJob, r *seekReady, out *SeekMoved, now time.Time) {
 		out.Result = SeekWasPast
 		return
 	}
-	skips := in.skipsFrom(r)
-	was := &sought{ID: id, From: now0, To: r.To, Anchor: r.anchor, At: now.Unix()}
+	ahead := in.ahead() // acknowledged already, out of order
+	skips := r.skipsFrom(now0, in.win.committedAnchor, ahead, r.sent)
+	was := &sought{ID: id, From: now0, To: r.To, Until: r.Until, Anchor: r.anchor, At: now.Unix()}
+	was.SeekBytes, _ = r.counts(now0, ahead, skips, in.sought)
 	if r.To < now0 {
 		was.Anchor = in.win.committedAnchor
 	}
 	if r.To > now0 {
-		for _, s := range in.skips { // acknowledged already, out of order
+		for _, s := range ahead {
 			if s.start < r.To {
 				was.Sent = append(was.Sent, SeekRange{s.start, min(s.end, r.To)})
 			}
-		}
-		out.SkippedBytes = r.To - now0 - sum(was.Sent)
-	} else {
-		out.RepeatedBytes = now0 - r.To
-		for _, s := range skips {
-			out.RepeatedBytes -= max(0, min(s.end, now0)-s.start)
 		}
 	}
 	l.wasMoved(was, out)
@@ -338,16 +335,16 @@ func (l *loop) move(job *seekJob, r *seekReady, out *SeekMoved, now time.Time) {
 	}
 	l.saveFirst(in)
 	job.saved = in.savedSeq
-	in.src.tally(counters{soughtSkipped: uint64(out.SkippedBytes), soughtRepeated: uint64(out.RepeatedBytes)})
+	in.src.tally(counters{soughtSkipped: uint64(out.SkippedBytes), soughtRepeated: uint64(out.RepeatedBytes), soughtReturned: uint64(out.ReturnedBytes)})
 	l.wake(in.src, now)
 	l.lookAgain(in, now)
 	l.a.log.Warn("position moved", "path", in.src.path, "file", in.name, "inode", in.id.Ino, "from", now0, "to", r.To,
-		"skipped_bytes", out.SkippedBytes, "repeated_bytes", out.RepeatedBytes, "seek", id)
+		"skipped_bytes", out.SkippedBytes, "repeated_bytes", out.RepeatedBytes, "returned_bytes", out.ReturnedBytes, "seek", id)
 }
 
 // wasMoved tells of a move that was made.
 func (l *loop) wasMoved(was *sought, out *SeekMoved) {
-	out.Result, out.From, out.To, out.Sent, out.Anchor = SeekWasMoved, was.From, was.To, was.Sent, was.Anchor
+	out.Result, out.From, out.To, out.Sent, out.Anchor, out.SeekBytes = SeekWasMoved, was.From, was.To, was.Sent, was.Anchor, was.SeekBytes
 }
 
 // forgetSought lets go of seeks that nobody asks for any more: a record is written often.
@@ -370,26 +367,107 @@ func longer(a, b mark) mark {
 	return a
 }
 
+// ahead are the stretches beyond the committed position that are acknowledged already, in
+// file order: those in the window, and those a rewound reader has not come to yet.
+func (in *incarnation) ahead() []*span {
+	return append(in.win.leftOut(), in.readSkips...)
+}
+
 // skipsFrom are the acknowledged stretches that a reader leaves out after a move, in file
-// order: those it was to leave out anyhow, and what a move back is not to repeat.
-func (in *incarnation) skipsFrom(r *seekReady) []*span {
-	var out []*span
-	for i, s := range r.Sent {
-		out = append(out, &span{start: s.Start, end: s.End, anchor: r.sent[i], lineEnd: true, verdict: acked})
+// order: those ahead of the committed position that it was to leave out anyhow, and what a move
+// back is not to repeat. sent are the anchors of the ends of Sent; a plan needs none.
+func (m *SeekMove) skipsFrom(committed int64, anchor mark, ahead []*span, sent []mark) []*span {
+	var all []*span
+	for i, s := range m.Sent {
+		var end mark
+		if i < len(sent) {
+			end = sent[i]
+		}
+		all = append(all, &span{start: s.Start, end: s.End, anchor: end, lineEnd: true, verdict: acked})
 	}
-	if r.Until > 0 && r.Until < in.win.committed {
-		out = append(out, &span{start: r.Until, end: in.win.committed, anchor: in.win.committedAnchor, lineEnd: true, verdict: acked})
+	if m.Until > 0 && m.Until < committed {
+		all = append(all, &span{start: m.Until, end: committed, anchor: anchor, lineEnd: true, verdict: acked})
 	}
-	for _, s := range in.skips {
+	for _, s := range ahead {
 		switch {
-		case s.end <= r.To:
-		case s.start < r.To:
-			out = append(out, &span{start: r.To, end: s.end, anchor: s.anchor, lineEnd: true, verdict: acked})
+		case s.end <= m.To:
+		case s.start < m.To:
+			all = append(all, &span{start: m.To, end: s.end, anchor: s.anchor, lineEnd: true, verdict: acked})
 		default:
+			all = append(all, s)
+		}
+	}
+	// The same is taken back a second time while the first is being sent: what Sent names is
+	// ahead already. A reader never gets past a stretch that begins behind it.
+	slices.SortStableFunc(all, func(a, b *span) int { return cmp.Compare(a.start, b.start) })
+	var out []*span
+	for _, s := range all {
+		switch n := len(out); {
+		case n == 0 || s.start >= out[n-1].end:
 			out = append(out, s)
+		case s.end > out[n-1].end:
+			out[n-1] = &span{start: out[n-1].start, end: s.end, anchor: s.anchor, lineEnd: true, verdict: acked}
 		}
 	}
 	return slices.Clip(out)
+}
+
+// counts says what a move does to the lines of an incarnation, and where those stand. ahead is
+// acknowledged before, skips is left out afterwards; was is the seek that moved it last.
+func (m *SeekMove) counts(committed int64, ahead, skips []*span, was *sought) (n SeekBytes, lines []SeekRange) {
+	if m.To > committed {
+		lines = outside(SeekRange{committed, m.To}, rangesOf(ahead))
+		n.SkippedBytes = sum(lines)
+		return n, lines
+	}
+	lines = outside(SeekRange{m.To, committed}, rangesOf(skips))
+	// What is known not to have been sent since it was skipped.
+	var owed []SeekRange
+	switch {
+	case m.Until > 0 && was != nil && was.To < was.From: // taken back once already, or sent from before it
+		owed = outside(SeekRange{m.To, m.Until}, []SeekRange{{was.To, cmp.Or(was.Until, was.From)}})
+	case m.Until > 0:
+		owed = []SeekRange{{m.To, m.Until}}
+	case was != nil && was.To > was.From:
+		owed = outside(SeekRange{was.From, was.To}, was.Sent)
+	}
+	for _, l := range lines {
+		n.ReturnedBytes += l.End - l.Start - sum(outside(l, owed))
+	}
+	n.RepeatedBytes = sum(lines) - n.ReturnedBytes
+	return n, lines
+}
+
+func rangesOf(spans []*span) []SeekRange {
+	out := make([]SeekRange, 0, len(spans))
+	for _, s := range spans {
+		out = append(out, SeekRange{s.start, s.end})
+	}
+	return out
+}
+
+// outside is what is left of a stretch without others, which stand in file order.
+func outside(r SeekRange, others []SeekRange) (left []SeekRange) {
+	for _, o := range others {
+		if o.End <= r.Start || o.Start >= r.End {
+			continue
+		}
+		if o.Start > r.Start {
+			left = append(left, SeekRange{r.Start, o.Start})
+		}
+		r.Start = o.End
+	}
+	if r.Start < r.End {
+		left = append(left, r)
+	}
+	return left
+}
+
+func sum(ranges []SeekRange) (n int64) {
+	for _, r := range ranges {
+		n += r.End - r.Start
+	}
+	return n
 }
 
 // orphanNamed finds what is left of a truncated file.
@@ -406,6 +484,11 @@ func (l *loop) orphanNamed(f *SeekFile) *orphan {
 		}
 	}
 	return nil
+}
+
+// skippedBytes is what giving up its copy skips.
+func (o *orphan) skippedBytes() int64 {
+	return sum(outside(SeekRange{o.old.win.committed, o.old.pos + o.unread}, rangesOf(o.old.ahead())))
 }
 
 // giveUpOrphan ends the wait for the copy of a truncated file. A record stays by which the
@@ -430,10 +513,7 @@ func (l *loop) giveUpOrphan(job *seekJob, r *seekReady, out *SeekMoved, now time
 	src, end := o.old.src, o.old.pos+o.unread
 	from := o.old.win.committed
 	was := &sought{ID: id, From: from, To: end, At: now.Unix()}
-	out.SkippedBytes = end - from
-	for _, s := range o.old.win.ahead(o.old.readSkips) {
-		out.SkippedBytes -= s.End - s.Start
-	}
+	was.SkippedBytes = o.skippedBytes()
 	l.wasMoved(was, out)
 	if o.copied != nil {
 		l.recordDone(src, o.copied, now)
@@ -448,7 +528,7 @@ func (l *loop) giveUpOrphan(job *seekJob, r *seekReady, out *SeekMoved, now time
 	l.saver.putFile(rec)
 	l.saver.now = true
 	job.saved = l.saver.nextSeq()
-	src.tally(counters{soughtSkipped: uint64(max(0, out.SkippedBytes))})
+	src.tally(counters{soughtSkipped: uint64(out.SkippedBytes)})
 	l.a.log.Warn("truncated file given up", "path", src.path, "inode", o.old.id.Ino, "from", from, "to", end, "skipped_bytes", out.SkippedBytes, "seek", id)
 	l.stopWaiting(src, now)
 }

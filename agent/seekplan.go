@@ -43,11 +43,18 @@ func (a *Agent) planSeek(ctx context.Context, q Question) (*SeekPlan, error) {
 		st, _ = statPath(q.Path) // may hang, and so not in the loop
 	}
 	var found seekable
-	if err := a.ask(ctx, func(l *loop) { found = l.seekable(q.Path, st.id, &goal); plan.StateID = l.saver.meta.StateID }); err != nil {
+	err := a.ask(ctx, func(l *loop) {
+		found = l.seekable(q.Path, st.id, &goal)
+		plan.StateID = l.saver.meta.StateID
+	})
+	if err != nil {
 		return nil, err
 	}
 	if found.problem != "" {
 		return nil, errors.New(found.problem)
+	}
+	if goal.To == SeekTime && goal.Time.After(plan.Made) {
+		plan.warn("%s lies in the future: on this host it is %s; is the zone right?", goal.Time.Format(time.RFC3339), plan.Made.In(goal.Time.Location()).Format(time.RFC3339))
 	}
 	if goal.To == SeekBack {
 		if err := a.planBack(ctx, plan, goal.Back); err != nil {
@@ -56,7 +63,8 @@ func (a *Agent) planSeek(ctx context.Context, q Question) (*SeekPlan, error) {
 		return plan, nil
 	}
 	rotated, orphans := 0, 0
-	var timeless []error
+	var timeless, unmoved, disordered []string
+	var timelessErr error // the first
 	for _, f := range found.files {
 		if err := a.access.path(f.Path); err != nil {
 			return nil, err
@@ -73,14 +81,21 @@ func (a *Agent) planSeek(ctx context.Context, q Question) (*SeekPlan, error) {
 		}
 		m, err := a.planMove(ctx, f, &goal)
 		if errors.Is(err, errNoTimes) {
-			timeless = append(timeless, err)
+			timelessErr = cmp.Or(timelessErr, err)
+			timeless = append(timeless, fmt.Sprintf("%v: it stays as it is", err))
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
+		if m != nil && m.disorder > 0 {
+			disordered = append(disordered, fmt.Sprintf("%s: its times step back by up to %s: lines before the position may be of that time, and lines after it older", cmp.Or(f.Name, f.Path), m.disorder))
+		}
 		if m == nil || m.From == m.To {
 			plan.Unmoved++
+			if m != nil && m.Note != "" {
+				unmoved = append(unmoved, fmt.Sprintf("%s: %s", cmp.Or(f.Name, f.Path), m.Note))
+			}
 			continue
 		}
 		if f.Stands == StandsRotated {
@@ -91,15 +106,11 @@ func (a *Agent) planSeek(ctx context.Context, q Question) (*SeekPlan, error) {
 		}
 	}
 	if len(timeless) > 0 && len(plan.Moves)+plan.Unmoved == 0 {
-		return nil, timeless[0]
+		return nil, timelessErr
 	}
-	for i, err := range timeless {
-		if i == maxTimeless {
-			plan.warn("and %d more files whose lines tell no time: they stay as they are", len(timeless)-i)
-			break
-		}
-		plan.warn("%v: it stays as it is", err)
-	}
+	plan.warnOfFiles(timeless, "and %d more files whose lines tell no time: they stay as they are")
+	plan.warnOfFiles(disordered, "and %d more files whose times step back")
+	plan.warnOfFiles(unmoved, "and so with %d more files that stay as they are")
 	switch {
 	case rotated > 0 && goal.To == SeekEnd:
 		plan.warn("rotated files that are still read go with it: %d", rotated)
@@ -109,7 +120,7 @@ func (a *Agent) planSeek(ctx context.Context, q Question) (*SeekPlan, error) {
 	if orphans > 0 {
 		plan.warn("truncated files whose copy is waited for go with it: %d", orphans)
 	}
-	if plan.RepeatedBytes > 0 || goal.To == SeekBeginning {
+	if plan.RepeatedBytes+plan.ReturnedBytes > 0 || goal.To == SeekBeginning {
 		plan.warn("rotated files that were read to their end already are not taken up again: that would be a replay")
 	}
 	if found.undecided > 0 {
@@ -121,8 +132,19 @@ func (a *Agent) planSeek(ctx context.Context, q Question) (*SeekPlan, error) {
 	return plan, nil
 }
 
-// maxTimeless is how many files without times a plan names.
-const maxTimeless = 5
+// maxNamed is how many files a plan names for one reason.
+const maxNamed = 5
+
+// warnOfFiles warns of some files, and counts the others.
+func (p *SeekPlan) warnOfFiles(all []string, others string) {
+	for i, w := range all {
+		if i == maxNamed {
+			p.warn(others, len(all)-i)
+			return
+		}
+		p.warn("%s", w)
+	}
+}
 
 func (p *SeekPlan) warn(format string, args ...any) {
 	if w := fmt.Sprintf(format, args...); !slices.Contains(p.Warnings, w) {
@@ -137,7 +159,9 @@ func (p *SeekPlan) add(m *SeekMove) error {
 	p.Moves = append(p.Moves, *m)
 	p.SkippedBytes += m.SkippedBytes
 	p.RepeatedBytes += m.RepeatedBytes
+	p.ReturnedBytes += m.ReturnedBytes
 	p.Lines += m.Lines
+	p.LinesGuessed = p.LinesGuessed || m.LinesGuessed
 	return nil
 }
 
@@ -159,6 +183,7 @@ func (a *Agent) ask(ctx context.Context, f func(*loop)) error {
 type seekable struct {
 	files     []SeekFile // by path, the oldest of each first
 	one       bool       // the path is that of a rotated file
+	known     bool       // an entry has it
 	undecided int        // rotated files nobody knows yet
 	paused    []string   // services
 	problem   string     // why there is nothing
@@ -175,7 +200,6 @@ func (l *loop) seekable(path string, id fileID, goal *SeekGoal) (out seekable) {
 			only, out.one = id, true
 		}
 	}
-	known := false
 	for lp, e := range l.entries {
 		switch {
 		case e.leaving:
@@ -191,7 +215,7 @@ func (l *loop) seekable(path string, id fileID, goal *SeekGoal) (out seekable) {
 		case e.svc.Service != goal.Service:
 			continue
 		}
-		known = true
+		out.known = true
 		if e.wanted().Paused {
 			out.paused = append(out.paused, e.svc.Service)
 		}
@@ -220,9 +244,9 @@ func (l *loop) seekable(path string, id fileID, goal *SeekGoal) (out seekable) {
 	slices.Sort(out.paused)
 	switch {
 	case goal.To == SeekBack:
-	case !known && path != "":
+	case !out.known && path != "":
 		out.problem = path + " is not followed: no entry matches it"
-	case !known:
+	case !out.known:
 		out.problem = fmt.Sprintf("no entry has the service or the log_path %q", cmp.Or(goal.LogPath, goal.Service))
 	case len(out.files) == 0 && out.undecided > 0:
 		out.problem = "nothing is decided about these rotated files yet: ask again in a moment"
@@ -258,6 +282,8 @@ type lent struct {
 	by        *compression // nil: not compressed
 	look      *inspection  // of a compressed one
 	committed int64
+	ahead     []*span // acknowledged beyond it
+	sought    *sought
 	size      int64
 	mtime     int64
 }
@@ -275,7 +301,10 @@ func (a *Agent) lend(ctx context.Context, f *SeekFile) (b lent, err error) {
 			err = &errGone{gone}
 			return
 		}
-		b = lent{committed: in.win.committed, size: in.seen.size, mtime: in.seen.mtime}
+		b = lent{committed: in.win.committed, sought: in.sought, size: in.seen.size, mtime: in.seen.mtime}
+		for _, s := range in.ahead() { // the loop goes on writing to its own
+			b.ahead = append(b.ahead, &span{start: s.start, end: s.end})
+		}
 		if in.zip != nil {
 			b.by, b.look = in.zip.by, in.zip.look
 		}
@@ -352,23 +381,26 @@ func (a *Agent) planMove(ctx context.Context, f SeekFile, goal *SeekGoal) (*Seek
 	case SeekOffset:
 		m.To, m.Note, err = b.lineStart(ctx, data, goal.Offset)
 	case SeekTime:
-		m.To, m.Layout, m.Note, err = b.since(ctx, data, goal.Time)
+		err = b.since(ctx, data, goal.Time, m)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", cmp.Or(f.Name, f.Path), err)
-	}
-	if m.To > m.From {
-		m.SkippedBytes = m.To - m.From
-	} else {
-		m.RepeatedBytes = m.From - m.To
 	}
 	if m.From != m.To {
 		if m.Anchor, err = markAt(data, max(m.From, m.To), anchorBytes); err != nil {
 			return nil, fmt.Errorf("%s was truncated this moment: ask again (%w)", cmp.Or(f.Name, f.Path), err)
 		}
-		m.Lines, err = countLines(ctx, data, min(m.From, m.To), max(m.From, m.To), b.by != nil)
+		err = b.count(ctx, data, m)
 	}
 	return m, err
+}
+
+// count says what a move does to the lines of what is lent, as the move itself counts it.
+func (b *lent) count(ctx context.Context, data io.ReaderAt, m *SeekMove) (err error) {
+	var lines []SeekRange
+	m.SeekBytes, lines = m.counts(b.committed, b.ahead, m.skipsFrom(b.committed, mark{}, b.ahead, nil), b.sought)
+	m.Lines, m.LinesGuessed, err = countLines(ctx, data, lines, b.by != nil)
+	return err
 }
 
 // planOrphan gives up what is waited for.
@@ -376,7 +408,8 @@ func (a *Agent) planOrphan(ctx context.Context, f SeekFile) (m *SeekMove, err er
 	asked := a.ask(ctx, func(l *loop) {
 		if o := l.orphanNamed(&f); o != nil && o.old.head.Len > 0 {
 			end := o.old.pos + o.unread
-			m = &SeekMove{SeekFile: f, From: o.old.win.committed, To: end, SizeBytes: end, SkippedBytes: end - o.old.win.committed, Note: "truncated, its copy is waited for"}
+			m = &SeekMove{SeekFile: f, From: o.old.win.committed, To: end, SizeBytes: end, Note: "truncated, its copy is waited for"}
+			m.SkippedBytes = o.skippedBytes()
 		}
 	})
 	return m, asked
@@ -410,7 +443,7 @@ func (a *Agent) planBack(ctx context.Context, plan *SeekPlan, moved []SeekMoved)
 		if m == nil {
 			plan.Unmoved++
 		} else {
-			m.Lines, err = countLines(ctx, b.content(), min(was.From, was.To), max(was.From, was.To), b.by != nil)
+			err = b.count(ctx, b.content(), m)
 			err = errors.Join(err, plan.add(m))
 		}
 		b.file.Close()
@@ -428,20 +461,11 @@ func (was *SeekMoved) back(committed, size int64) *SeekMove {
 	switch {
 	case was.To > was.From && committed > was.From: // lines were skipped: they are read again, and none of the others
 		m.Until, m.Sent = was.To, was.Sent
-		m.RepeatedBytes = min(was.To, committed) - was.From - sum(was.Sent)
 	case was.To < was.From && committed < was.From: // lines are repeated: the rest of them is skipped
-		m.SkippedBytes = was.From - committed
 	default:
 		return nil
 	}
 	return m
-}
-
-func sum(ranges []SeekRange) (n int64) {
-	for _, r := range ranges {
-		n += r.End - r.Start
-	}
-	return n
 }
 
 // content reads what is lent as if it were not compressed.
@@ -507,35 +531,42 @@ func (b *lent) lineStart(ctx context.Context, data io.ReaderAt, off int64) (to i
 	return min(to, off), fmt.Sprintf("%d is in the unfinished last line, which begins before it", off), err
 }
 
-// since finds the first line of a time or later.
-func (b *lent) since(ctx context.Context, data io.ReaderAt, t time.Time) (to int64, layout, note string, err error) {
+// since moves to the first line of a time or later.
+func (b *lent) since(ctx context.Context, data io.ReaderAt, t time.Time, m *SeekMove) error {
 	end, _, err := b.end()
 	if err != nil {
-		return 0, "", "", err
+		return err
 	}
 	times := &lineTimes{ref: time.Unix(0, b.mtime), loc: time.Local}
-	sequential := b.by != nil
-	to, found, err := findTime(ctx, data, end, sequential, times, t)
+	to, found, err := findTime(ctx, data, end, b.by != nil, times, t)
 	if err != nil {
-		return 0, "", "", err
+		return err
 	}
+	m.To = to
+	var latest time.Time
+	m.disorder, latest = times.order()
 	if times.layout != nil {
-		layout = times.layout.name
+		m.Layout = times.layout.name
 	}
 	if !found {
-		return end, layout, "every line is older", nil
+		m.To, m.Note = end, "it has no line yet"
+		if !latest.IsZero() {
+			m.Note = "every line is older: the latest is of " + latest.In(t.Location()).Format(time.RFC3339)
+		}
 	}
-	return to, layout, "", nil
+	return nil
 }
 
 // countSample is how much is read to estimate a number of lines.
 const countSample = 256 << 10
 
-// countLines estimates how many lines stand between two positions; of a few of them it is
-// exact. A compressed file is not read through for that: its first lines stand for all.
-func countLines(ctx context.Context, r io.ReaderAt, from, to int64, compressed bool) (int64, error) {
-	if to <= from {
-		return 0, nil
+// countLines estimates how many lines stand in some stretches; of a few of them it is exact. A
+// compressed file is not read through for that: its first lines stand for all, and that is
+// a guess.
+func countLines(ctx context.Context, r io.ReaderAt, in []SeekRange, compressed bool) (lines int64, guessed bool, err error) {
+	total := sum(in)
+	if total == 0 {
+		return 0, false, nil
 	}
 	count := func(at, n int64) (int64, int64, error) {
 		buf := make([]byte, n)
@@ -543,29 +574,41 @@ func countLines(ctx context.Context, r io.ReaderAt, from, to int64, compressed b
 		if err != nil && err != io.EOF {
 			return 0, 0, err
 		}
-		return int64(bytes.Count(buf[:got], []byte{'\n'})), int64(got), nil
+		return int64(bytes.Count(buf[:got], []byte{'\n'})), int64(got), ctx.Err()
 	}
-	if !compressed && to-from <= 4*countSample {
-		n, _, err := count(from, to-from)
-		return n, err
-	}
-	places := []int64{from, from + (to-from)/2, to - countSample}
-	if compressed {
-		places = []int64{0}
-	}
-	var lines, read int64
-	for _, at := range places {
-		if ctx.Err() != nil {
-			return 0, ctx.Err()
+	var read int64
+	switch last := in[len(in)-1].End; {
+	case compressed && last > countSample:
+		guessed = true
+		lines, read, err = count(0, countSample)
+	case total <= 4*countSample:
+		for _, s := range in {
+			n, _, err := count(s.Start, s.End-s.Start)
+			if err != nil {
+				return 0, false, err
+			}
+			lines += n
 		}
-		n, got, err := count(at, countSample)
-		if err != nil {
-			return 0, err
+		return lines, false, nil
+	default:
+		for _, skip := range []int64{0, total / 2, total - countSample} {
+			for _, s := range in { // the place that far into the stretches
+				size := s.End - s.Start
+				if skip >= size {
+					skip -= size
+					continue
+				}
+				n, got, err := count(s.Start+skip, min(countSample, size-skip))
+				if err != nil {
+					return 0, false, err
+				}
+				lines, read = lines+n, read+got
+				break
+			}
 		}
-		lines, read = lines+n, read+got
 	}
-	if read == 0 {
-		return 0, nil
+	if read == 0 || err != nil {
+		return 0, false, err
 	}
-	return int64(float64(lines) * float64(to-from) / float64(read)), nil
+	return int64(float64(lines) * float64(total) / float64(read)), guessed, nil
 }

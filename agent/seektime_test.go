@@ -50,3 +50,57 @@ func TestSeekToATimeGoesToTheFirstLineOfIt(t *testing.T) {
 		t.Errorf("plan: %+v", p)
 	}
 }
+
+// toTime plans a move to a time in a new file.
+func (r *rig) toTime(name, text string, at time.Time) agent.SeekPlan {
+	r.t.Helper()
+	r.write(name, text)
+	r.until("seen", func(s agent.Status) bool { return len(s.Files) == 1 && s.Files[0].SizeBytes == int64(len(text)) })
+	return r.plan(name, agent.SeekGoal{To: agent.SeekTime, Time: at})
+}
+
+func TestSeekToATimeWarnsWhereTimesStepBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	svc := r.svc("app.log")
+	svc.Paused = true
+	r.apply(svc)
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	var text strings.Builder
+	for i := range 4000 {
+		when := at.Add(time.Duration(i) * time.Second)
+		if i == 2510 { // one late line, near what is looked for alone
+			when = when.Add(-40 * time.Second)
+		}
+		fmt.Fprintf(&text, "INFO %s line %d\n", when.Format(time.RFC3339), i)
+	}
+	p := r.toTime("app.log", text.String(), at.Add(2500*time.Second))
+	if len(p.Moves) != 1 || p.Moves[0].Layout != "RFC 3339 after a word or two" || !strings.Contains(strings.Join(p.Warnings, ";"), "app.log: its times step back by up to 39s") {
+		t.Errorf("plan: %+v", p)
+	}
+	if p := r.plan("app.log", agent.SeekGoal{To: agent.SeekTime, Time: at.Add(100 * time.Second)}); strings.Contains(strings.Join(p.Warnings, ";"), "step back") {
+		t.Errorf("far from it nothing steps back: %q", p.Warnings)
+	}
+}
+
+func TestSeekToATimeThatNoLineHasSaysSo(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	r.apply(r.svc("app.log"))
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.FixedZone("", 3600))
+	text := at.Format(time.RFC3339) + " one\n"
+	r.write("app.log", text)
+	r.expect("t", text)
+	older := "app.log: every line is older: the latest is of 2026-03-01T11:00:00Z"
+	p := r.plan("app.log", agent.SeekGoal{To: agent.SeekTime, Time: at.Add(time.Second).UTC()}) // it stands there already
+	if got := strings.Join(p.Warnings, ";"); len(p.Moves) != 0 || !strings.Contains(got, older) || strings.Contains(got, "future") {
+		t.Errorf("plan: %+v", p)
+	}
+	late := time.Now().Add(time.Hour).UTC()
+	p = r.plan("app.log", agent.SeekGoal{To: agent.SeekTime, Time: late})
+	if got := strings.Join(p.Warnings, ";"); !strings.Contains(got, older) || !strings.Contains(got, late.Format(time.RFC3339)+" lies in the future: on this host it is ") {
+		t.Errorf("plan: %+v", p)
+	}
+}

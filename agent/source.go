@@ -47,6 +47,7 @@ type counters struct {
 	skipped        uint64
 	soughtSkipped  uint64 // bytes
 	soughtRepeated uint64 // bytes
+	soughtReturned uint64 // bytes
 	errors         uint64
 	throttledNanos uint64
 }
@@ -62,6 +63,7 @@ func (c *counters) add(o *counters) {
 	c.skipped += o.skipped
 	c.soughtSkipped += o.soughtSkipped
 	c.soughtRepeated += o.soughtRepeated
+	c.soughtReturned += o.soughtReturned
 	c.errors += o.errors
 	c.throttledNanos += o.throttledNanos
 }

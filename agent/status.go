@@ -104,7 +104,8 @@ type Totals struct {
 	// Moved over by seeks, never sent; and sent again because of seeks.
 	SkippedBytes  uint64 `json:"sought_skipped_bytes,omitempty"`
 	RepeatedBytes uint64 `json:"sought_repeated_bytes,omitempty"`
-	Errors        uint64 `json:"errors,omitempty"` // changes into an error: unreadable, refused, …
+	ReturnedBytes uint64 `json:"sought_returned_bytes,omitempty"` // skipped before, and sent after all
+	Errors        uint64 `json:"errors,omitempty"`                // changes into an error: unreadable, refused, …
 }
 
 // ServiceStatus is one entry.

@@ -83,6 +83,13 @@ func (w *window) advance() bool {
 // out, so that nothing is doubled. Pieces of a line that was not wholly sent are not
 // left out: that line is sent again from its first piece.
 func (w *window) rewind() []*span {
+	keep := w.leftOut()
+	w.spans, w.failedAny = nil, false
+	return keep
+}
+
+// leftOut are the acked stretches that a rewind would keep at this moment.
+func (w *window) leftOut() []*span {
 	var keep []*span
 	lineStart := 0 // index in keep where the pieces of an open line begin
 	whole := true  // all spans of the open line are acked
@@ -99,9 +106,7 @@ func (w *window) rewind() []*span {
 			lineStart, whole = len(keep), true
 		}
 	}
-	keep = keep[:lineStart] // a line still open at the end of the window
-	w.spans, w.failedAny = nil, false
-	return keep
+	return keep[:lineStart] // a line may still be open at the end of the window
 }
 
 // flight is a batch on its way: where its verdict belongs and what memory it holds.

@@ -21,7 +21,7 @@ import (
 func aPlan(to int64) agent.SeekPlan {
 	return agent.SeekPlan{
 		Path: "/a.log", Goal: agent.SeekGoal{To: agent.SeekEnd}, StateID: "s", Made: time.Now(), SkippedBytes: to,
-		Moves: []agent.SeekMove{{SeekFile: agent.SeekFile{LogPath: "/a.log", Path: "/a.log", Stands: agent.StandsActive, Inode: 7}, To: to, SkippedBytes: to}},
+		Moves: []agent.SeekMove{{SeekFile: agent.SeekFile{LogPath: "/a.log", Path: "/a.log", Stands: agent.StandsActive, Inode: 7}, To: to, SeekBytes: agent.SeekBytes{SkippedBytes: to}}},
 	}
 }
 

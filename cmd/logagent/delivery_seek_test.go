@@ -95,7 +95,7 @@ func TestDeliveryOverASeekSkipsWhatItToldAndUndoGivesExactlyThatBack(t *testing.
 	}
 
 	back := p.seek(t, "undo", "web-1", done.ID, "--yes")
-	if back.Outcome == nil || back.Outcome.RepeatedBytes != done.Outcome.SkippedBytes {
+	if back.Outcome == nil || back.Outcome.ReturnedBytes != done.Outcome.SkippedBytes || back.Outcome.RepeatedBytes != 0 {
 		t.Fatalf("undone: %+v", back.Outcome)
 	}
 	appendLines(t, 100, log)
@@ -224,7 +224,7 @@ func TestSeekReviewTellsEveryFileHarmlessly(t *testing.T) {
 	p := agent.SeekPlan{Goal: agent.SeekGoal{To: agent.SeekEnd}, SkippedBytes: 900, Lines: 12, Unmoved: 2, Warnings: []string{"one\ntwo"}}
 	for i, stands := range []string{agent.StandsRotated, agent.StandsActive} {
 		p.Moves = append(p.Moves, agent.SeekMove{
-			SeekFile: agent.SeekFile{Path: "/var/log/\x1b[2J.log", Name: "", Stands: stands}, From: int64(100 * i), To: 450, SizeBytes: 460, SkippedBytes: 450, Lines: 6, Note: "a\x07note",
+			SeekFile: agent.SeekFile{Path: "/var/log/\x1b[2J.log", Name: "", Stands: stands}, From: int64(100 * i), To: 450, SizeBytes: 460, SeekBytes: agent.SeekBytes{SkippedBytes: 450}, Lines: 6, Note: "a\x07note",
 		})
 	}
 	writeSeekPlan(&b, "web-1", &p)
@@ -236,5 +236,30 @@ func TestSeekReviewTellsEveryFileHarmlessly(t *testing.T) {
 	}
 	if strings.ContainsAny(got, "\x1b\x07") {
 		t.Errorf("control characters in %q", got)
+	}
+}
+
+func TestSeekReviewTellsRepetitionsFromWhatWasSkippedBefore(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	n := agent.SeekBytes{RepeatedBytes: 300, ReturnedBytes: 50}
+	writeSeekPlan(&b, "web-1", &agent.SeekPlan{Goal: agent.SeekGoal{To: agent.SeekBeginning}, Moves: []agent.SeekMove{{From: 350, SizeBytes: 350, SeekBytes: n, Lines: 9, LinesGuessed: true}}})
+	writeSeekOutcome(&b, &agent.SeekOutcome{State: agent.SeekDone, RepeatedBytes: 300, ReturnedBytes: 50, Files: []agent.SeekMoved{{Result: agent.SeekWasMoved, From: 350, SeekBytes: n}}})
+	if err := writeSeeks(&b, []etcdcfg.SeekRequest{{ID: "1", Outcome: &agent.SeekOutcome{State: agent.SeekDone, SkippedBytes: 1, RepeatedBytes: 300, ReturnedBytes: 50}}}); err != nil {
+		t.Fatal(err)
+	}
+	got := b.String()
+	for _, want := range []string{
+		"350 → 0 of 350 bytes  sends again at most 300 bytes, sends 50 bytes that were skipped, perhaps 9 lines (a guess",
+		"350 → 0: sends again at most 300 bytes, sends 50 bytes that were skipped\n",
+		"moved 1, refused 0: skipped 0 bytes, repeated at most 300, sent 50 that were skipped\n",
+		"SKIPPED  REPEATED  RETURNED", "1        300       50",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("want %q in\n%s", want, got)
+		}
+	}
+	if strings.Contains(got, "lost to Kafka") {
+		t.Errorf("nothing is skipped:\n%s", got)
 	}
 }

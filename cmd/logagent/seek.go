@@ -58,6 +58,19 @@ in the history of the host, and what became of each file is told.
                 (local time), or -2h (two hours ago). The lines have to tell their times
 --to OFFSET     to the first line that begins at this byte or after it; of one file
 
+These times of lines are known, at their beginning:
+
+  2026-11-23T14:05:00Z            also with a blank or slashes, a fraction, +01:00, or UTC; local
+                                  time without a zone. Also after one or two words (INFO, [main]),
+                                  and as time= or ts= among the first fields
+  Nov 23 14:05:00                 syslog, also with <13> before it; local time
+  I1123 14:05:00.000000           klog; local time
+  [23/Nov/2026:14:05:00 +0000]    access logs
+  1795442700, 1795442700000       seconds or milliseconds since 1970
+  {"time":"2026-11-23T14:05:00Z"} JSON: @timestamp, timestamp, time, ts or t, also as a number
+
+11/23/2026 is not: it could be a day or a month.
+
 What is skipped is never sent, unless it is sought back: seek undo gives back exactly the
 lines that were skipped. An agent that is away carries a request out when it is back, within a
 day.`,
@@ -209,7 +222,7 @@ func (a *app) awaitSeek(ctx context.Context, client *etcdcfg.Client, host string
 	out.Outcome = r.Outcome
 	if !a.json {
 		writeSeekOutcome(a.stdout, r.Outcome)
-		if r.Outcome.SkippedBytes > 0 {
+		if r.Outcome.SkippedBytes > 0 && out.Plan.Goal.To != agent.SeekBack {
 			fmt.Fprintf(a.stdout, "take it back with: logagent seek undo %s %s\n", host, out.ID)
 		}
 	}
@@ -241,22 +254,33 @@ func seekFileWord(f *agent.SeekFile) string {
 	return name
 }
 
-// seekBytesWord says what a move skips or repeats.
-func seekBytesWord(skipped, repeated, lines int64) string {
+// seekBytesWord says what a move skips or sends. Nobody knows what of a file was sent ever.
+func seekBytesWord(b agent.SeekBytes) string {
 	var words []string
-	if skipped > 0 {
-		words = append(words, fmt.Sprintf("skips %d bytes", skipped))
+	if b.SkippedBytes > 0 {
+		words = append(words, fmt.Sprintf("skips %d bytes", b.SkippedBytes))
 	}
-	if repeated > 0 {
-		words = append(words, fmt.Sprintf("repeats %d bytes", repeated))
+	if b.RepeatedBytes > 0 {
+		words = append(words, fmt.Sprintf("sends again at most %d bytes", b.RepeatedBytes))
+	}
+	if b.ReturnedBytes > 0 {
+		words = append(words, fmt.Sprintf("sends %d bytes that were skipped", b.ReturnedBytes))
 	}
 	if len(words) == 0 {
 		return "nothing is skipped or repeated"
 	}
-	if lines > 0 {
-		words = append(words, fmt.Sprintf("about %d lines", lines))
-	}
 	return strings.Join(words, ", ")
+}
+
+// seekLinesWord says how many lines that is.
+func seekLinesWord(lines int64, guessed bool) string {
+	switch {
+	case lines == 0:
+		return ""
+	case guessed:
+		return fmt.Sprintf(", perhaps %d lines (a guess: a compressed file is not read through)", lines)
+	}
+	return fmt.Sprintf(", about %d lines", lines)
 }
 
 func writeSeekPlan(out io.Writer, host string, p *agent.SeekPlan) {
@@ -268,7 +292,7 @@ func writeSeekPlan(out io.Writer, host string, p *agent.SeekPlan) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for i := range p.Moves {
 		m := &p.Moves[i]
-		fmt.Fprintf(w, "  %s\t%d → %d of %d bytes\t%s", seekFileWord(&m.SeekFile), m.From, m.To, m.SizeBytes, seekBytesWord(m.SkippedBytes, m.RepeatedBytes, m.Lines))
+		fmt.Fprintf(w, "  %s\t%d → %d of %d bytes\t%s", seekFileWord(&m.SeekFile), m.From, m.To, m.SizeBytes, seekBytesWord(m.SeekBytes)+seekLinesWord(m.Lines, m.LinesGuessed))
 		for _, more := range []string{m.Layout, m.Note} {
 			if more != "" {
 				fmt.Fprintf(w, "; %s", termsafe.Clean(more))
@@ -278,7 +302,8 @@ func writeSeekPlan(out io.Writer, host string, p *agent.SeekPlan) {
 	}
 	_ = w.Flush() // a console that is gone is told of by the next write
 	if len(p.Moves) > 1 {
-		fmt.Fprintf(out, "in all: %d files, %s\n", len(p.Moves), seekBytesWord(p.SkippedBytes, p.RepeatedBytes, p.Lines))
+		all := agent.SeekBytes{SkippedBytes: p.SkippedBytes, RepeatedBytes: p.RepeatedBytes, ReturnedBytes: p.ReturnedBytes}
+		fmt.Fprintf(out, "in all: %d files, %s%s\n", len(p.Moves), seekBytesWord(all), seekLinesWord(p.Lines, p.LinesGuessed))
 	}
 	if p.Unmoved > 0 {
 		fmt.Fprintf(out, "files that stay where they are: %d\n", p.Unmoved)
@@ -286,7 +311,7 @@ func writeSeekPlan(out io.Writer, host string, p *agent.SeekPlan) {
 	for _, warning := range p.Warnings {
 		fmt.Fprintf(out, "warning: %s\n", termsafe.Line(warning))
 	}
-	if p.SkippedBytes > 0 {
+	if p.SkippedBytes > 0 && p.Goal.To != agent.SeekBack {
 		fmt.Fprintln(out, "what is skipped is lost to Kafka, unless it is sought back")
 	}
 }
@@ -301,7 +326,7 @@ func writeSeekOutcome(out io.Writer, o *agent.SeekOutcome) {
 		fmt.Fprintf(w, "  %s\t%s\t", seekFileWord(&f.SeekFile), termsafe.Clean(f.Result))
 		switch f.Result {
 		case agent.SeekWasMoved:
-			fmt.Fprintf(w, "%d → %d: %s\n", f.From, f.To, seekBytesWord(f.SkippedBytes, f.RepeatedBytes, 0))
+			fmt.Fprintf(w, "%d → %d: %s\n", f.From, f.To, seekBytesWord(f.SeekBytes))
 		case agent.SeekWasPast:
 			fmt.Fprintf(w, "stands at %d\n", f.From)
 		default:
@@ -310,7 +335,19 @@ func writeSeekOutcome(out io.Writer, o *agent.SeekOutcome) {
 	}
 	_ = w.Flush()
 	moved, refused := o.Moved()
-	fmt.Fprintf(out, "moved %d, refused %d: skipped %d bytes, repeated %d\n", moved, refused, o.SkippedBytes, o.RepeatedBytes)
+	fmt.Fprintf(out, "moved %d, refused %d: skipped %d bytes, repeated %s", moved, refused, o.SkippedBytes, atMost(o.RepeatedBytes))
+	if o.ReturnedBytes > 0 {
+		fmt.Fprintf(out, ", sent %d that were skipped", o.ReturnedBytes)
+	}
+	fmt.Fprintln(out)
+}
+
+// atMost says how many bytes are repeated.
+func atMost(n int64) string {
+	if n == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("at most %d", n)
 }
 
 func (a *app) seekListVerb() *cobra.Command {
@@ -338,7 +375,7 @@ func (a *app) seekListVerb() *cobra.Command {
 
 func writeSeeks(out io.Writer, all []etcdcfg.SeekRequest) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ID\tWHEN\tWHO\tWHAT\tSTATE\tSKIPPED\tREPEATED\tNOTE")
+	fmt.Fprintln(w, "ID\tWHEN\tWHO\tWHAT\tSTATE\tSKIPPED\tREPEATED\tRETURNED\tNOTE")
 	for i := range all {
 		r := &all[i]
 		what := cmp.Or(r.Plan.Path, r.Plan.Goal.LogPath, r.Plan.Goal.Service)
@@ -347,17 +384,17 @@ func writeSeeks(out io.Writer, all []etcdcfg.SeekRequest) error {
 		} else {
 			what += " to " + seekGoalWord(&r.Plan)
 		}
-		state, skipped, repeated := "waits", "-", "-"
+		state, skipped, repeated, returned := "waits", "-", "-", "-"
 		if o := r.Outcome; o != nil {
-			state, skipped, repeated = o.State, strconv.FormatInt(o.SkippedBytes, 10), strconv.FormatInt(o.RepeatedBytes, 10)
+			state, skipped, repeated, returned = o.State, strconv.FormatInt(o.SkippedBytes, 10), strconv.FormatInt(o.RepeatedBytes, 10), strconv.FormatInt(o.ReturnedBytes, 10)
 			if _, refused := o.Moved(); refused > 0 && o.State == agent.SeekDone {
 				state = fmt.Sprintf("done, %d refused", refused)
 			} else if o.Why != "" {
 				state += ": " + o.Why
 			}
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", termsafe.Clean(r.ID), r.At.Local().Format("2006-01-02 15:04:05"), termsafe.Clean(r.Who.String()),
-			termsafe.Clean(what), termsafe.Line(state), skipped, repeated, termsafe.Clean(r.Note))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", termsafe.Clean(r.ID), r.At.Local().Format("2006-01-02 15:04:05"), termsafe.Clean(r.Who.String()),
+			termsafe.Clean(what), termsafe.Line(state), skipped, repeated, returned, termsafe.Clean(r.Note))
 	}
 	return w.Flush()
 }
