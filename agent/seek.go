@@ -34,7 +34,7 @@ const (
 // entry LogPath, or of the entries of Service.
 type SeekGoal struct {
 	To      SeekTo      `json:"to"`
-	LogPath string      `json:"log_path,omitempty"`
+	LogPath string      `json:"log_path,omitempty"` // beside Question.Path: where no followed file has that path
 	Service string      `json:"service,omitempty"`
 	Time    time.Time   `json:"time,omitzero"`
 	Offset  int64       `json:"offset,omitempty"`

@@ -325,6 +325,40 @@ func TestWhatWasSkippedIsNoRepetitionUntilItIsSent(t *testing.T) {
 	}
 }
 
+func TestSeekOfAPathThatLooksLikeAGlobIsOfTheFileWhereOneIsCalledSo(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	svc := r.svc("*.log")
+	svc.Paused = true
+	r.apply(svc)
+	r.write("a[1].log", lines("a", 0, 100))
+	r.write("a1.log", lines("b", 0, 100))
+	r.until("seen", func(s agent.Status) bool { return s.Totals.LagBytes == int64(len(lines("a", 0, 200))) })
+	named := func(name string) agent.SeekPlan {
+		return r.plan(name, agent.SeekGoal{To: agent.SeekEnd, LogPath: r.path(name)})
+	}
+	p := named("a[1].log")
+	if len(p.Moves) != 1 || p.Moves[0].Path != r.path("a[1].log") || p.Path != r.path("a[1].log") || p.Goal.LogPath != "" {
+		t.Fatalf("plan: %+v", p)
+	}
+	if all := named("*.log"); len(all.Moves) != 2 || all.Path != "" || all.Goal.LogPath != r.path("*.log") {
+		t.Errorf("plan of the entry: %+v", all)
+	}
+	for name, says := range map[string]string{"*.log": "an offset belongs to one file", "b*.log": "no entry has"} {
+		ctx, cancel := contextFor(t)
+		ans := r.a.Answer(ctx, agent.Question{Kind: agent.AskSeek, Path: r.path(name), Seek: &agent.SeekGoal{To: agent.SeekOffset, Offset: 5, LogPath: r.path(name)}})
+		cancel()
+		if ans.Seek != nil || !strings.Contains(ans.Error, says) {
+			t.Errorf("%s: want %q, got %+v", name, says, ans)
+		}
+	}
+	r.carryOut("1", p)
+	svc.Paused = false
+	r.apply(svc)
+	r.ordered("t", lines("b", 0, 100))
+}
+
 func TestBeginningUndoneSkipsWhatIsNotRepeatedYet(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

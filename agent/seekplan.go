@@ -37,14 +37,19 @@ func (a *Agent) planSeek(ctx context.Context, q Question) (*SeekPlan, error) {
 	plan.Goal.Back = nil
 	var st stat
 	if q.Path != "" {
-		if err := a.access.path(q.Path); err != nil {
+		if err := a.access.path(q.Path); err == nil {
+			st, _ = statPath(q.Path) // may hang, and so not in the loop
+		} else if goal.LogPath == "" {
 			return nil, err
 		}
-		st, _ = statPath(q.Path) // may hang, and so not in the loop
 	}
 	var found seekable
 	err := a.ask(ctx, func(l *loop) {
 		found = l.seekable(q.Path, st.id, &goal)
+		if q.Path != "" && goal.LogPath != "" && !found.known {
+			plan.Path = ""
+			found = l.seekable("", fileID{}, &goal)
+		}
 		plan.StateID = l.saver.meta.StateID
 	})
 	if err != nil {
@@ -52,6 +57,11 @@ func (a *Agent) planSeek(ctx context.Context, q Question) (*SeekPlan, error) {
 	}
 	if found.problem != "" {
 		return nil, errors.New(found.problem)
+	}
+	if plan.Path != "" {
+		plan.Goal.LogPath = ""
+	} else if goal.To == SeekOffset {
+		return nil, errOffsetOfMany
 	}
 	if goal.To == SeekTime && goal.Time.After(plan.Made) {
 		plan.warn("%s lies in the future: on this host it is %s; is the zone right?", goal.Time.Format(time.RFC3339), plan.Made.In(goal.Time.Location()).Format(time.RFC3339))

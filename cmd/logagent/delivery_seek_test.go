@@ -187,6 +187,8 @@ func TestSeekVerbRefusesWhatMeansNothing(t *testing.T) {
 		{exitUsage, "holds a /", []string{"a/b", "/a", "--to", "end"}},
 		{exitFailed, "127.0.0.1:1", []string{"web-1", "/a", "--to", "end"}},
 		{exitFailed, "127.0.0.1:1", []string{"list", "web-1"}},
+		{exitFailed, "127.0.0.1:1", []string{"--to", "end", "--", "list", "/a"}}, // a host of that name
+		{exitFailed, "127.0.0.1:1", []string{"--to", "900", "--", "undo", "/a[1].log"}},
 	} {
 		code, stdout, stderr := runBinary(t, dir, append([]string{"seek"}, c.args...)...)
 		if code != c.code || !strings.Contains(stderr, c.says) || stdout != "" {

@@ -58,6 +58,9 @@ in the history of the host, and what became of each file is told.
                 (local time), or -2h (two hours ago). The lines have to tell their times
 --to OFFSET     to the first line that begins at this byte or after it; of one file
 
+A path is that of a followed file, or the log_path of an entry, which may be a glob. A host
+whose id is list or undo is named after two dashes: seek --to end -- list PATH.
+
 These times of lines are known, at their beginning:
 
   2026-11-23T14:05:00Z            also with a blank or slashes, a fraction, +01:00, or UTC; local
@@ -92,7 +95,7 @@ day.`,
 		q := agent.Question{Kind: agent.AskSeek, Seek: &goal}
 		switch what := args[1]; {
 		case strings.HasPrefix(what, "/") && strings.ContainsAny(what, "*?[{"):
-			goal.LogPath = what
+			q.Path, goal.LogPath = what, what // a file may be called so
 		case strings.HasPrefix(what, "/"):
 			q.Path = what
 		case goal.To == agent.SeekOffset:
