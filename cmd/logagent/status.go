@@ -10,18 +10,13 @@ import (
 	"io"
 	"log/slog"
 	"math"
-	"os"
 	"slices"
 	"strings"
 	"sync"
-	"text/tabwriter"
 	"time"
 
-	"github.com/charmbracelet/x/ansi"
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
-	"logagent/agent"
 	"logagent/etcdcfg"
 	"logagent/ui/store"
 	"logagent/ui/termsafe"
@@ -58,7 +53,7 @@ known, and the state of an entry is unknown where its host is behind and it may 
 
 --watch repeats this until it is interrupted: on a terminal in place, else one block after the
 other; with --json one line of JSON a round. With --exit-code the exit is 3 where a host is not
-known to run what is wanted; after --watch as of the last round.`,
+known to run what is wanted; after --watch as of the last round, and 1 where etcd or Kafka did not answer in it.`,
 		Args: cobra.ArbitraryArgs,
 	})
 	c.Flags().DurationVar(&o.patience, "timeout", 5*time.Second, "how long to wait for every running agent to be heard, and longer while more of them are")
@@ -130,16 +125,21 @@ func (a *app) status(ctx context.Context, s *settings, client *etcdcfg.Client, f
 		}
 		return cmp.Or(err, r.verdict())
 	}
-	var failed error
+	var failed, gone error
 	watching, end := context.WithCancel(ctx)
 	defer end()
 	_ = every(watching, o.watch, func() { // ends with ctx, or where nobody reads
-		if _, failed = r.write(away()); failed != nil {
+		gone = away()
+		r.sayAway(gone)
+		if _, failed = r.write(gone); failed != nil {
 			end()
 		}
 		etcdUp, kafkaUp = client.Link().Up, f.topic.Link().Up
 	})
-	return cmp.Or(failed, r.verdict())
+	if gone != nil && a.json {
+		gone = errSaid
+	}
+	return cmp.Or(failed, gone, r.verdict())
 }
 
 // mostPatience bounds how long hosts that are still being heard are waited for.
@@ -186,7 +186,31 @@ type statusRound struct {
 	flags  statusFlags
 
 	rounds  int
-	differs bool // in the last one
+	differs bool   // in the last one
+	said    string // who does not answer, as last said beside JSON
+}
+
+// sayAway says once, beside lines of JSON, what does not answer, and that it does again. The
+// blocks for people hold it in their first line.
+func (r *statusRound) sayAway(away error) {
+	text, which := "", ""
+	if away != nil {
+		text = away.Error()
+	}
+	for line := range strings.Lines(text) {
+		name, _, _ := strings.Cut(line, ":")
+		which += name + " "
+	}
+	if !r.app.json || which == r.said {
+		return
+	}
+	r.said = which
+	if text == "" {
+		text = "etcd and Kafka answer again"
+	}
+	for line := range strings.Lines(text) {
+		fmt.Fprintf(r.app.stderr, "logagent: %s\n", strings.TrimSpace(line))
+	}
 }
 
 // verdict is what the exit code says of the last round.
@@ -282,52 +306,6 @@ func (r *statusRound) write(away error) (rows int, err error) {
 	return len(view.Rows), err
 }
 
-// block is one round of a watch: on a terminal it is written over the one before, cut to the
-// screen, so that nothing scrolls and nothing flickers.
-func block(head, text string, to any, round int) string {
-	if !isTerminal(to) {
-		if round > 1 {
-			head = "\n" + head
-		}
-		return head + "\n" + text
-	}
-	width, height := screenSize(to)
-	return overwritten(head, text, width, height, round)
-}
-
-// overwritten is a block for a screen of so many columns and lines.
-func overwritten(head, text string, width, height, round int) string {
-	lines := append([]string{head}, strings.Split(strings.TrimSuffix(text, "\n"), "\n")...)
-	if len(lines) > height {
-		left := len(lines) - height + 1
-		lines = append(lines[:height-1], fmt.Sprintf("… lines more: %d", left))
-	}
-	var b strings.Builder
-	b.WriteString("\x1b[H")
-	if round == 1 {
-		b.WriteString("\x1b[2J")
-	}
-	for i, l := range lines {
-		if i > 0 {
-			b.WriteString("\r\n")
-		}
-		b.WriteString(ansi.Truncate(l, width, "…"))
-		b.WriteString("\x1b[K")
-	}
-	b.WriteString("\x1b[J")
-	return b.String()
-}
-
-// screenSize is the columns and lines of a terminal.
-func screenSize(of any) (width, height int) {
-	if f, ok := of.(*os.File); ok {
-		if w, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil && w.Col > 0 && w.Row > 1 {
-			return int(w.Col), int(w.Row)
-		}
-	}
-	return 80, 24
-}
-
 // notAsWanted tells whether a host is not known to run what is wanted.
 func notAsWanted(r *store.HostRow) bool { return r.Config != store.ConfigRunning || r.Drifting > 0 }
 
@@ -355,294 +333,4 @@ func unheard(st *store.Store) (living, others int) {
 		}
 	}
 	return living, others
-}
-
-// hostOut is one host as status --json writes it. Counts and rates are those of its
-// newest status, age_seconds old.
-type hostOut struct {
-	Host            string      `json:"host"`
-	State           agent.State `json:"state"`
-	Problem         string      `json:"problem,omitempty"`
-	Live            bool        `json:"live"`
-	AgeSeconds      *float64    `json:"age_seconds"` // null: nothing was heard of it
-	Stale           bool        `json:"stale"`
-	Files           int         `json:"files"`
-	Failing         int         `json:"failing"`
-	LagBytes        int64       `json:"lag_bytes"`
-	BehindSeconds   float64     `json:"behind_seconds"`
-	InPerSec        float64     `json:"in_lines_per_sec"`
-	OutPerSec       float64     `json:"out_lines_per_sec"`
-	Limit           int64       `json:"limit"`
-	ThrottlePercent int         `json:"throttled_percent"`
-	Config          string      `json:"config"`
-	Desired         int64       `json:"desired_revision"`
-	Running         int64       `json:"running_revision"`
-	Refused         int64       `json:"refused_revision"` // the last one; 0: none
-	Drifting        *int        `json:"drifting"`         // entries not as wanted; null: not known
-	GoneLeast       float64     `json:"gone_at_least_seconds,omitempty"`
-	Groups          []string    `json:"groups"`
-	Documents       []docOut    `json:"documents"`
-	Entries         []entryOut  `json:"entries"`
-}
-
-// docOut is one document that a host follows.
-type docOut struct {
-	Name    string `json:"name"` // the host, one of its addresses, or @group
-	Key     string `json:"key,omitempty"`
-	Config  string `json:"config"`
-	Desired int64  `json:"desired_revision"`
-	Running int64  `json:"running_revision"`
-	Refused int64  `json:"refused_revision"` // the last one; 0: none
-	Error   string `json:"error,omitempty"`  // why it was refused
-}
-
-// entryOut is one entry of a host.
-type entryOut struct {
-	Service  string      `json:"service"`
-	LogPath  string      `json:"log_path"`
-	Origin   string      `json:"origin"`    // what holds it: the host, one of its addresses, or @group
-	SendRate int64       `json:"send_rate"` // 0 also of an entry that stands in no document, or in a broken one
-	State    agent.State `json:"state"`
-	Age      *float64    `json:"age_seconds"` // since the agent told of it; null: it did not, or not known when
-	Drift    string      `json:"drift"`       // none, pending, refused, missing, unwanted, unknown
-	Cause    string      `json:"cause,omitempty"`
-
-	unwritten bool // nobody knows what is written of it: SendRate means nothing
-}
-
-func configWord(c store.Config) string {
-	switch c {
-	case store.ConfigRunning:
-		return "running"
-	case store.ConfigPending:
-		return "pending"
-	case store.ConfigRefused:
-		return "refused"
-	default:
-		return "unknown"
-	}
-}
-
-// table writes the hosts, and their entries where they are wanted.
-func (r *statusRound) table(to io.Writer, rows []store.HostRow) {
-	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "HOST\tSTATE\tFILES\tLAG\tBEHIND\tIN/s\tOUT/s\tCONFIG\tDESIRED\tRUNNING\tREFUSED\tDRIFT\tAGE\tPROBLEM")
-	for i := range rows {
-		writeHost(w, &rows[i])
-	}
-	_ = w.Flush() // into a buffer
-	if !r.ofEntries(rows) || len(rows) == 0 {
-		return
-	}
-	fmt.Fprintln(to)
-	fmt.Fprintln(w, "HOST\tSERVICE\tLOG_PATH\tORIGIN\tRATE\tSTATE\tDRIFT\tAGE\tCAUSE")
-	for i := range rows {
-		for _, e := range entriesOf(&rows[i], r.store.Told(rows[i].Host)) {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", termsafe.Clean(rows[i].Host), termsafe.Clean(e.Service), termsafe.Clean(e.LogPath),
-				termsafe.Clean(originWord(e.Origin, rows[i].Host)), rateWord(e), e.State, e.Drift, ageWord(e.Age), termsafe.Line(e.Cause))
-		}
-	}
-	_ = w.Flush()
-}
-
-// originWord is where an entry is written, seen from its host.
-func originWord(origin, host string) string {
-	if origin == host {
-		return "host"
-	}
-	return origin
-}
-
-func rateWord(e entryOut) string {
-	switch {
-	case e.unwritten:
-		return "-"
-	case e.SendRate == 0:
-		return "none"
-	}
-	return fmt.Sprint(e.SendRate)
-}
-
-func ageWord(seconds *float64) string {
-	if seconds == nil {
-		return "-"
-	}
-	return store.Compact(time.Duration(*seconds * float64(time.Second)))
-}
-
-func writeHost(w io.Writer, r *store.HostRow) {
-	host, problem := termsafe.Clean(r.Host), termsafe.Line(r.Problem)
-	desired, running, refused := revisionsWord(r)
-	config := fmt.Sprintf("%s\t%s\t%s\t%s\t%s", configWord(r.Config), desired, running, refused, driftWord(r))
-	if !r.HasStatus {
-		fmt.Fprintf(w, "%s\t%s\t-\t-\t-\t-\t-\t%s\t-\t%s\n", host, r.State, config, problem)
-		return
-	}
-	behind := r.BehindFor.Round(time.Second).String()
-	if r.BehindAtLeast {
-		behind = "≥" + behind
-	}
-	fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%.0f\t%.0f\t%s\t%s\t%s\n", host, r.State, r.Files, bytesWord(r.LagBytes), behind,
-		r.In, r.Out, config, r.Age.Round(100*time.Millisecond), problem)
-}
-
-// revisionsWord is the revisions of the host's own document, and of others where they differ.
-func revisionsWord(r *store.HostRow) (desired, running, refused string) {
-	var d, n, x []string
-	// A host without a document of its own is told by those of others.
-	own := len(r.Documents) == 1 || len(r.Documents) > 0 && (r.Documents[0].Desired != 0 || r.Documents[0].Running != 0 || r.Documents[0].Refused != 0)
-	for i := range r.Documents {
-		o := &r.Documents[i]
-		if i == 0 && !own {
-			continue
-		}
-		if i > 0 && own && (o.Config == store.ConfigRunning || o.Desired == o.Running) && o.Refused == 0 {
-			continue
-		}
-		name := ""
-		if i > 0 {
-			name = termsafe.Clean(o.Name) + " "
-		}
-		word := func(rev int64) string {
-			if rev == 0 {
-				return name + "-"
-			}
-			return fmt.Sprintf("%s%d", name, rev)
-		}
-		d, n = append(d, word(o.Desired)), append(n, word(o.Running))
-		if o.Refused != 0 {
-			x = append(x, word(o.Refused))
-		}
-	}
-	return orDash(strings.Join(d, ", ")), orDash(strings.Join(n, ", ")), orDash(strings.Join(x, ", "))
-}
-
-func driftWord(r *store.HostRow) string {
-	if n := drifting(r); n != nil {
-		return fmt.Sprint(*n)
-	}
-	return "?"
-}
-
-// drifting is how many entries are not as wanted; nil: not known.
-func drifting(r *store.HostRow) *int {
-	if r.Drifting == 0 && slices.ContainsFunc(r.Entries, func(e store.Entry) bool { return e.Drift == store.DriftUnknown }) {
-		return nil
-	}
-	if r.Drifting == 0 && (r.Config == store.ConfigUnknown || r.Config == store.ConfigRefused) {
-		return nil
-	}
-	return &r.Drifting
-}
-
-const driftUnwanted = "unwanted"
-
-// freshDetail is how old a detail may be whose entries are as their host is now.
-const freshDetail = 5 * time.Second
-
-// entriesOf are the wanted entries of a host with what its agent told of each, and those that
-// run on of a broken document, or are not wanted.
-func entriesOf(r *store.HostRow, last store.Told) []entryOut {
-	told := make(map[string]*agent.CoarseEntry, len(last.Entries))
-	for i := range last.Entries {
-		told[last.Entries[i].LogPath] = &last.Entries[i]
-	}
-	late := !last.Detail || last.Age > freshDetail
-	take := func(one *entryOut, t *agent.CoarseEntry) {
-		if last.Age >= 0 {
-			age := last.Age.Seconds()
-			one.Age = &age
-		}
-		if r.Stale || r.Live == nil && !r.HasStatus {
-			return
-		}
-		one.State, one.Cause = t.State, t.Cause
-		if late && r.HasStatus && r.Behind > 0 && t.State == agent.StateOK && t.Files > 0 {
-			one.State, one.Cause = agent.StateUnknown, "its host is behind, in this entry or in another"
-		}
-	}
-	out := make([]entryOut, 0, len(r.Entries)+len(r.Held)+len(r.Unwanted))
-	for i := range r.Entries {
-		e := &r.Entries[i]
-		one := entryOut{Service: e.Service.Service, LogPath: e.Service.LogPath, Origin: e.DocHost, SendRate: e.Service.SendRate,
-			State: agent.StateUnknown, Drift: e.Drift.String()}
-		if t := told[e.Service.LogPath]; t != nil {
-			take(&one, t)
-		}
-		if why := whyDrift(r, e.DocHost, e.Drift); why != "" {
-			one.Cause = strings.TrimPrefix(one.Cause+"; "+why, "; ")
-		}
-		out = append(out, one)
-	}
-	unwritten := func(t *agent.CoarseEntry, drift string) *entryOut {
-		out = append(out, entryOut{Service: t.Service, LogPath: t.LogPath, Origin: r.Host, State: agent.StateUnknown, Drift: drift, unwritten: true})
-		one := &out[len(out)-1]
-		for _, d := range r.Documents {
-			if t.Key != "" && d.Key == t.Key {
-				one.Origin = d.Name
-			}
-		}
-		if now := told[t.LogPath]; now != nil {
-			t = now
-		}
-		take(one, t)
-		return one
-	}
-	for i := range r.Held {
-		one := unwritten(&r.Held[i], store.DriftRefused.String())
-		one.Cause = strings.TrimPrefix(one.Cause+"; "+whyDrift(r, one.Origin, store.DriftRefused), "; ")
-	}
-	for i := range r.Unwanted {
-		unwritten(&r.Unwanted[i], driftUnwanted)
-	}
-	return out
-}
-
-// whyDrift says why an entry does not run as wanted, where more is known than the word.
-func whyDrift(r *store.HostRow, document string, drift store.Drift) string {
-	for _, d := range r.Documents {
-		switch {
-		case d.Name != document:
-		case drift == store.DriftRefused && d.Running != 0:
-			return fmt.Sprintf("rev %d refused: %s; rev %d runs", d.Refused, d.Error, d.Running)
-		case drift == store.DriftRefused:
-			return fmt.Sprintf("rev %d refused: %s", d.Refused, d.Error)
-		case drift == store.DriftPending && d.Running != d.Desired:
-			return fmt.Sprintf("rev %d runs, rev %d is wanted", d.Running, d.Desired)
-		}
-	}
-	return ""
-}
-
-func jsonOf(r *store.HostRow, told store.Told) hostOut {
-	o := hostOut{
-		Host: r.Host, State: r.State, Problem: r.Problem, Live: r.Live != nil, Stale: r.Stale,
-		Files: r.Files, Failing: r.Failing, LagBytes: r.LagBytes, BehindSeconds: r.BehindFor.Seconds(),
-		InPerSec: r.In, OutPerSec: r.Out, Limit: r.Limit, ThrottlePercent: r.Throttle,
-		Config: configWord(r.Config), Desired: r.Desired, Running: r.Running, Refused: r.Refused, Drifting: drifting(r),
-		GoneLeast: r.Gone.Seconds(), Groups: append([]string{}, r.Groups...), Documents: []docOut{}, Entries: entriesOf(r, told),
-	}
-	for _, d := range r.Documents {
-		o.Documents = append(o.Documents, docOut{Name: d.Name, Key: d.Key, Config: configWord(d.Config), Desired: d.Desired, Running: d.Running, Refused: d.Refused, Error: d.Error})
-	}
-	if r.HasStatus {
-		age := r.Age.Seconds()
-		o.AgeSeconds = &age
-	}
-	return o
-}
-
-// bytesWord writes a size as people say it.
-func bytesWord(n int64) string {
-	v, unit := float64(n), "B"
-	for _, next := range []string{"kB", "MB", "GB", "TB"} {
-		if v < 1000 {
-			break
-		}
-		v, unit = v/1000, next
-	}
-	if unit == "B" {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %s", v, unit)
 }

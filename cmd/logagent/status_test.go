@@ -266,3 +266,19 @@ func TestStatusSaysThatNoHostMatches(t *testing.T) {
 	}
 	p.stop(t, d)
 }
+
+func TestStatusWatchInJSONSaysOnceThatEtcdAndKafkaAreAway(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	writeConfig(t, dir, "etcd_addr = 127.0.0.1:1", "kafka_addr = 127.0.0.1:1")
+	w := start(t, dir, "status", "--json", "--watch=100ms", "--timeout=100ms")
+	eventually(t, "some rounds", func() bool { return strings.Count(w.stdout.String(), "\n") >= 10 })
+	w.signal(t, syscall.SIGINT)
+	if code := w.exit(t); code != exitFailed {
+		t.Errorf("want exit 1 where neither answers, got %d", code)
+	}
+	said := w.stderr.String()
+	if strings.Count(said, "logagent: etcd: ") != 1 || strings.Count(said, "logagent: kafka: ") != 1 {
+		t.Errorf("want each said once, got\n%s", said)
+	}
+}
