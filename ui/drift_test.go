@@ -40,11 +40,19 @@ func TestDriftIsSaidOnTheFleetAndMarkedOnTheHost(t *testing.T) {
 	p.sees("rev 48215 of @cache refused: entry 1: no") // the reason first where not all has room
 }
 
+// longGone makes web-0200 a host whose agent went away three days ago, as its key and its last
+// report tell.
+func longGone(p *person) {
+	const host = "web-0200.fra2"
+	p.store.SetSummary(host, agent.Summary{StateID: "s-" + host, Boot: 3, Seq: 1001, Running: 48101, Files: 9, In: 8100, Out: 8000, Limit: 5000, Lag: 40_000}, 75*time.Hour)
+	p.store.SetLive(host, nil)
+	p.store.SetSeen(host, 91*time.Hour, 168*time.Hour)
+}
+
 func TestHostThatIsGoneForLongIsSaidToBeAndHowToForgetIt(t *testing.T) {
 	t.Parallel()
 	p := sit(t, 120, 36, nil)
-	p.store.SetLive("web-0200.fra2", nil)
-	p.store.SetSeen("web-0200.fra2", 91*time.Hour, 168*time.Hour)
+	longGone(p)
 	p.wait(time.Second)
 	p.goTo("web-0200")
 	if l := p.cursor(); !strings.Contains(l, "gone ≥ 3d3h") {

@@ -170,7 +170,7 @@ func (s *Store) goneFor(h *host, r *HostRow, now time.Time) time.Duration {
 	switch {
 	case !r.HasStatus:
 		return GoneLeast(byKey, 0, false)
-	case !s.kafka.Up:
+	case !s.kafka.Up || !s.synced: // nobody said yet that it has no live key
 		return min(byKey, r.Age)
 	}
 	return GoneLeast(byKey, r.Age, true)

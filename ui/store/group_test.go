@@ -260,6 +260,10 @@ func TestGoneHostsAreCountedFromTheirLastSignAndNeverTooLong(t *testing.T) {
 	s.SetKafka(agent.LinkStatus{Up: true})
 	c.at = c.at.Add(65 * time.Second) // killed: its live key stands until its lease ends
 	s.SetLive("a", nil)
+	if r := one(t, s, "a"); r.Gone != 0 {
+		t.Errorf("want nobody gone for his silence before all of etcd is known, got %v", r.Gone)
+	}
+	s.SetRevision(9)
 	if r := one(t, s, "a"); r.Gone != 65*time.Second || r.Age != r.Gone {
 		t.Errorf("want it gone since its last report, got %v and an age of %v", r.Gone, r.Age)
 	}
