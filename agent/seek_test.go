@@ -820,3 +820,28 @@ func TestSeekOfAFileThatWasTruncatedBeforeAnythingOfItWasReadIsRefused(t *testin
 	r.apply(svc)
 	r.ordered("t", lines("c", 0, 300))
 }
+
+func TestFileThatIsTruncatedAfterASeekToItsBeginningIsReadOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	svc := r.svc("app.log")
+	r.apply(svc)
+	r.write("app.log", lines("a", 0, 200))
+	r.expect("t", lines("a", 0, 200))
+	svc.Paused = true
+	r.apply(svc)
+	r.carryOut("1", r.plan("app.log", agent.SeekGoal{To: agent.SeekBeginning}))
+	if err := os.Truncate(r.path("app.log"), 0); err != nil {
+		t.Fatal(err)
+	}
+	r.write("app.log", lines("b", 0, 100))
+	r.until("seen", func(s agent.Status) bool { return s.Files[0].SizeBytes == int64(len(lines("b", 0, 100))) })
+	svc.Paused = false
+	r.apply(svc)
+	r.expect("t", lines("a", 0, 200)+lines("b", 0, 100))
+	r.apply()
+	r.apply(svc)
+	r.write("app.log", lines("c", 0, 10))
+	r.ordered("t", lines("a", 0, 200)+lines("b", 0, 100)+lines("c", 0, 10))
+}

@@ -150,7 +150,9 @@ func (t *turn) run(pool *buffers) outcome {
 		in.trail = in.trail.with(from+int64(half), markOf(data[half-anchorBytes:half]))
 	}
 	in.trail = in.trail.with(in.pos, in.anchor)
-	if in.head.Len < headBytes && int64(in.head.Len) < in.pos {
+	// A file that was moved to its beginning is known by nothing before a position: another
+	// content may stand there by now.
+	if in.head.Len < headBytes && int64(in.head.Len) < in.pos || from == 0 && in.zip == nil {
 		if in.head, err = markAt(in.data, min(in.pos, headBytes), headBytes); err != nil {
 			in.head = mark{}
 		}
