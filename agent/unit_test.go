@@ -305,20 +305,27 @@ func TestFileThatCannotBeReadIsReadAgainOnceItCan(t *testing.T) {
 		}
 	}
 	wait("first line", func() bool { return sink.lines.Load() == 1 })
-	// A closed descriptor fails as a disk that is gone does; a new one is its cure.
-	inLoop := func(f func(*incarnation)) {
-		did := make(chan struct{})
-		a.mail.post(func() { f(a.loop.entries[path].sources[path].active); close(did) })
-		<-did
+	// A closed descriptor fails as a disk that is gone does; a new one is its cure. Neither is
+	// changed under a turn or a look.
+	atRest := func(f func(*incarnation)) {
+		wait("left alone", func() (did bool) {
+			a.do(func(l *loop) {
+				if in := l.entries[path].sources[path].active; !in.busy && !in.polling {
+					f(in)
+					did = true
+				}
+			})
+			return did
+		})
 	}
-	inLoop(func(in *incarnation) { a.loop.nudges.drop(in); in.file.Close() })
-	wait("shown", func() bool { return strings.HasPrefix(a.Status().Files[0].Cause, "unreadable (") })
+	atRest(func(in *incarnation) { in.file.Close() })
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.WriteString("two\n")
-	inLoop(func(in *incarnation) { in.file, in.data = f, f })
+	f.WriteString("two\n") // brings the turn that fails: a file that stands still is looked at every 30 s
+	wait("shown", func() bool { return strings.HasPrefix(a.Status().Files[0].Cause, "unreadable (") })
+	atRest(func(in *incarnation) { in.file, in.data = f, f })
 	wait("read again", func() bool { return sink.lines.Load() == 2 })
 	wait("fine again", func() bool { return a.Status().Files[0].Cause == causeCaughtUp })
 }
