@@ -85,9 +85,15 @@ func logStem(p string) string {
 // file checks an open file by the path it really has: a symbolic link must not lead out
 // of what is allowed.
 func (a *access) file(f *os.File) error {
-	real, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+	real, err := pathNow(f)
 	if err != nil {
 		return nil // no /proc: the written path was checked
 	}
-	return a.path(strings.TrimSuffix(real, " (deleted)"))
+	return a.path(real)
+}
+
+// pathNow returns where an open file stands now, or stood last. It takes /proc.
+func pathNow(f *os.File) (string, error) {
+	real, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+	return strings.TrimSuffix(real, " (deleted)"), err
 }

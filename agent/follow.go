@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
@@ -22,19 +23,28 @@ func (l *loop) found(r lookReport) {
 		return
 	}
 	// What stands at the paths first, then rotated files that are known, then those nobody
-	// knows: they are judged by what the loop holds by then.
-	rank := func(s sighting) int {
-		if s.sibling == "" {
-			return 0
-		}
-		if _, known := l.saver.file(fileKey{s.logPath, s.st.id}); known {
-			return 1
-		}
-		return 2
-	}
-	slices.SortStableFunc(r.sightings, func(a, b sighting) int { return rank(a) - rank(b) })
+	// knows: they are judged by what the loop holds by then. A glob's path may be the name of
+	// a rotated file; that is asked before its other rotated files are taken.
+	var ranks [5][]sighting
 	for _, s := range r.sightings {
-		l.sighted(s, now)
+		rank := 0
+		switch _, known := l.saver.file(fileKey{s.logPath, s.st.id}); {
+		case s.sibling == "" && len(rotatedStems(filepath.Base(s.path))) == 0:
+		case s.sibling == "" && known:
+			rank = 1
+		case s.sibling == "":
+			rank = 2
+		case known:
+			rank = 3
+		default:
+			rank = 4
+		}
+		ranks[rank] = append(ranks[rank], s)
+	}
+	for _, sightings := range ranks {
+		for _, s := range sightings {
+			l.sighted(s, now)
+		}
 	}
 	for _, c := range r.lapsed {
 		if e := l.entries[c.logPath]; e != nil && e.sources[c.path] != nil && e.sources[c.path].active != nil {
@@ -155,7 +165,15 @@ func (l *loop) stands(src *source, s sighting, now time.Time) {
 		}
 	}
 	l.rotate(src, now)
-	in, err := l.open(src, s.file, s.st, s.path, now)
+	of, known := l.rotatedFrom(src, s.st.id, now)
+	if known {
+		src.sameAs = of.path
+		s.sibling = s.path
+		l.wake(of, now)
+		l.siblingSeen(of, s, now)
+		return
+	}
+	in, err := l.open(of, s.file, s.st, s.path, now)
 	if err != nil {
 		s.file.Close()
 		if before == nil || before.Error() != err.Error() {
@@ -169,7 +187,18 @@ func (l *loop) stands(src *source, s sighting, now time.Time) {
 	if before != nil {
 		l.a.log.Info("followed again", "path", src.path)
 	}
-	src.active = in
+	if of != src {
+		l.a.log.Info("rotated unseen: read whole", "path", of.path, "file", s.path, "size", s.st.size)
+		src.sameAs = of.path
+		l.wake(of, now)
+		if of.active != nil && of.active.rotatedName(of.path) != "" {
+			l.rotate(of, now) // the finder saw this one first, and its lines are the newer ones
+		}
+		in.rotatedAt = now
+		of.putRotated(in)
+	} else {
+		src.active = in
+	}
 	l.push(in)
 }
 

@@ -74,6 +74,15 @@ func byAge(a, b string) int {
 	return cmp.Compare(a, b)
 }
 
+// scheme is what a rotated name has in common with those before and after it: all but its
+// numbers and how it is compressed.
+func scheme(name string) string {
+	_, name = compressedBy(name)
+	return digitRuns.ReplaceAllString(name, "0")
+}
+
+var digitRuns = regexp.MustCompile(`[0-9]+`)
+
 // rotationNumber returns N of name.N and name.N.gz; -1 where there is none. What is
 // longer is a date.
 func rotationNumber(name string) int {

@@ -232,3 +232,26 @@ func TestClockThatIsSetBackKeepsNoFileFromBeingLookedAt(t *testing.T) {
 		t.Errorf("the next look is at %v: counted by the wall clock, not from the beginning of the process", time.Duration(in.nextPoll))
 	}
 }
+
+func TestFileThatWasRotatedUnseenGoesBehindTheOneThatStoodThereBefore(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.log")
+	svc := Service{Service: "s", LogPath: path + "*", Topic: "t", StartAt: StartBeginning}
+	l, e := standing(t, &svc)
+	old := held(t, l, e, path)
+	src := old.src
+	// The finder looks at a.log, which stands there; it is rotated twice; the finder goes on.
+	for _, to := range []string{".2", ".1"} {
+		if err := errors.Join(os.Rename(path, path+to), os.WriteFile(path, []byte("three\n"), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, st, err := openRegular(path + ".1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.found(lookReport{sightings: []sighting{{logPath: svc.LogPath, path: path + ".1", file: f, st: st}}})
+	if src.active != nil || len(src.rotated) != 2 || src.rotated[0] != old || src.rotated[1].id != st.id {
+		t.Errorf("want the file that stood at the path and then the unseen one to be read as rotated ones, got %+v of %+v", src.rotated, src)
+	}
+}
