@@ -250,7 +250,7 @@ func (f *finder) look(fresh bool) {
 	}
 	f.lookAtOdd(now, &r)
 	for _, d := range f.dirty {
-		f.siblings(d, &r)
+		f.siblings(d, now, &r)
 	}
 	if f.reshape {
 		f.shape()
@@ -635,13 +635,26 @@ func (f *finder) lookAt(d *folder, p *pathLook, now time.Time, r *lookReport) {
 	r.sightings = append(r.sightings, s)
 }
 
+// relook reports a file anew that was read to its end and is not as it was then: a rotated one
+// that a glob matches, to which somebody wrote after it was finished.
+func (f *finder) relook(d *folder, p *pathLook, now time.Time, r *lookReport) {
+	key := fileKey{p.logPath, p.id}
+	if p.state != lookPresent || !f.reg.finishedOnce(key) {
+		return
+	}
+	if st, err := statPath(p.path); err == nil && st.id == p.id && !f.reg.knows(key, st) {
+		f.forget(d, p)
+		f.lookAt(d, p, now, r)
+	}
+}
+
 func isLink(path string) bool {
 	li, err := os.Lstat(path)
 	return err == nil && li.Mode()&os.ModeSymlink != 0
 }
 
 // siblings opens the rotated files of owned paths in a folder that nobody knows yet.
-func (f *finder) siblings(d *folder, r *lookReport) {
+func (f *finder) siblings(d *folder, now time.Time, r *lookReport) {
 	if len(d.files) == 0 {
 		return
 	}
@@ -650,7 +663,8 @@ func (f *finder) siblings(d *folder, r *lookReport) {
 		return // the paths themselves report what is wrong with their folder
 	}
 	for _, name := range names {
-		if d.findName(name) != nil {
+		if p := d.findName(name); p != nil {
+			f.relook(d, p, now, r)
 			continue
 		}
 		for _, stem := range rotatedStems(name) {

@@ -101,6 +101,14 @@ func (r *registry) knows(k fileKey, st stat) bool {
 	return st.size == f.size && (st.mtime == f.mtime || f.mtime == 0)
 }
 
+// finishedOnce tells whether the file was read to its end and is not held since.
+func (r *registry) finishedOnce(k fileKey) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, ok := r.finished[r.key(k)]
+	return ok
+}
+
 // lastSeen returns when the file was last known to exist, to the second.
 func (r *registry) lastSeen(k fileKey) time.Time {
 	r.mu.Lock()

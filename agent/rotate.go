@@ -19,7 +19,7 @@ func (l *loop) takeRotated(src *source, f *os.File, st stat, name string, now ti
 	in, err := l.open(src, f, st, name, now)
 	if err != nil {
 		f.Close()
-		l.reg.forget(fileKey{src.entry.svc.LogPath, st.id})
+		l.reg.done(fileKey{src.entry.svc.LogPath, st.id}, -1, 0) // no file has that size: it is tried again
 		l.a.log.Error("cannot read rotated file", "path", src.path, "file", name, "err", err)
 		src.tally(counters{errors: 1})
 		return

@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"logagent/agent"
 )
 
 // shift rotates by number: name.1 becomes name.2 and so on, and name becomes name.1.
@@ -127,4 +130,27 @@ func TestLogsWithNamesLikeRotatedOnesAreLogsOfTheirOwn(t *testing.T) {
 	if by := r.under("t"); by["worker"] != 40 || by["worker-1"] != 10 || by["worker-2"] != 10 || by["worker-20261122"] != 10 {
 		t.Errorf("want 40 lines under worker and 10 under each of the others, got %v", by)
 	}
+}
+
+func TestRotatedFileThatGrowsAfterItWasFinishedIsReadOnThoughAGlobMatchesItsName(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	want := lines("first", 0, 10)
+	r.write("access.log", want)
+	r.apply(r.svc("access.log*"))
+	r.expect("t", want)
+	r.shift("access.log")
+	r.write("access.log", lines("second", 0, 10))
+	want += lines("second", 0, 10)
+	for i := range 2 {
+		r.until("finished", func(agent.Status) bool {
+			return strings.Count(r.log.String(), "rotated file finished") > i
+		})
+		l := lines(fmt.Sprint("late", i), 0, 10)
+		r.write("access.log.1", l)
+		want += l
+		r.expect("t", want)
+	}
+	r.underOne("t", "access.log")
 }
