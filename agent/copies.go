@@ -127,6 +127,10 @@ func (l *loop) decided(src *source, c *candidate, now time.Time) bool {
 		}
 		return o != nil
 	}
+	if src.holdsCopied(ct) {
+		c.copied = true
+		return false
+	}
 	of, maybe := l.original(src, c, ct)
 	c.copied = of != nil && of.open
 	switch {

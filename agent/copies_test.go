@@ -3,8 +3,11 @@ package agent_test
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
+	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -203,6 +206,60 @@ func TestLinesReadBetweenCopyAndTruncationDoubleNothing(t *testing.T) {
 	}
 	r.write("app.log", "end\n")
 	r.expect("t", want+"end\n")
+}
+
+// A copy that ends before the position is held until every verdict is in. Compressed meanwhile it
+// stands there twice, and nothing else remembers its bytes.
+func TestShorterCopyCompressedBeforeTheVerdictsAreInDoublesNothing(t *testing.T) {
+	t.Parallel()
+	for _, refused := range []bool{false, true} {
+		t.Run(fmt.Sprintf("refused %t", refused), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.start()
+			r.apply(r.svc("app.log"))
+			b := lines("a", 0, 500)
+			r.write("app.log", b)
+			r.expect("t", b)
+			r.sink.Block()
+			var once sync.Once
+			r.sink.Judge(func(*agent.Batch) (v agent.Verdict) {
+				once.Do(func() {
+					if refused {
+						v.Err = errors.New("not taken this time")
+					}
+				})
+				return v
+			})
+			inFlight, late := lines("inflight", 0, 500), lines("late", 0, 5)
+			read := func(n int) {
+				r.until("read", func(s agent.Status) bool { return s.Files[0].ReadBytes == int64(n) })
+			}
+			r.write("app.log", inFlight)
+			read(len(b) + len(inFlight))
+			r.write("app.log", late)
+			read(len(b) + len(inFlight) + len(late))
+			before := time.Now().Add(-time.Minute)
+			if err := os.WriteFile(r.path("copy"), []byte(b+inFlight), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chtimes(r.path("copy"), before, before); err != nil {
+				t.Fatal(err)
+			}
+			rename(t, r.path("copy"), r.path("app.log.1"))
+			if err := os.Truncate(r.path("app.log"), 0); err != nil {
+				t.Fatal(err)
+			}
+			r.until("seen", func(agent.Status) bool { return strings.Contains(r.log.String(), "its copy is looked for") })
+			compress(t, r.path("app.log.1"))
+			r.until("judged", func(agent.Status) bool {
+				return r.a.Copies() == 1 || strings.Contains(r.log.String(), "rotated unseen")
+			})
+			r.sink.Unblock()
+			r.write("app.log", "end\n")
+			r.expect("t", b+inFlight+late+"end\n")
+		})
+	}
 }
 
 // The copy is all that is left of what Kafka had not taken when the topic was changed.

@@ -36,6 +36,22 @@ func (a *Agent) Undecided() (n int) {
 	return n
 }
 
+// Copies counts the rotated files that are held until what they are copies of is delivered.
+func (a *Agent) Copies() (n int) {
+	a.do(func(l *loop) {
+		for _, e := range l.entries {
+			for _, s := range e.sources {
+				for _, c := range s.candidates {
+					if c.copied {
+						n++
+					}
+				}
+			}
+		}
+	})
+	return n
+}
+
 // RetriesAsked tells whether the finder is asked to report a path again.
 func (a *Agent) RetriesAsked(path string) bool {
 	a.loop.reg.mu.Lock()

@@ -138,6 +138,23 @@ func (s *source) orphanOf(c *candidate, ct content) (_ *orphan, later bool) {
 	return short, false
 }
 
+// holdsCopied tells whether a content is that of a copy which is held until all it holds is
+// delivered: a copy and its .gz stand there both for a moment. Nothing else remembers those
+// bytes until then: the file's own record is of its new generation.
+func (s *source) holdsCopied(ct content) bool {
+	return slices.ContainsFunc(s.orphans, func(o *orphan) bool {
+		c := o.copied
+		if c == nil || c.bytes() != ct.length() {
+			return false
+		}
+		in := &incarnation{file: c.file}
+		if c.by != nil {
+			in.zip = &zipped{by: c.by, look: c.look}
+		}
+		return ct.begins(in)
+	})
+}
+
 // adopt goes on in a copy where its orphan was. One that ends before that is held until
 // all it holds is delivered.
 func (l *loop) adopt(src *source, o *orphan, c *candidate, now time.Time) {
