@@ -153,7 +153,9 @@ func (t *turn) run(pool *buffers) outcome {
 	// A file that was moved to its beginning is known by nothing before a position: another
 	// content may stand there by now.
 	if in.head.Len < headBytes && int64(in.head.Len) < in.pos || from == 0 && in.zip == nil {
-		if in.head, err = markAt(in.data, min(in.pos, headBytes), headBytes); err != nil {
+		if from == 0 { // not read again: the file may have been truncated since
+			in.head = markOf(data[:min(consumed, headBytes)])
+		} else if in.head, err = markAt(in.data, min(in.pos, headBytes), headBytes); err != nil {
 			in.head = mark{}
 		}
 	}

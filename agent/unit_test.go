@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"sync/atomic"
@@ -359,5 +361,37 @@ func TestOwnLogsAndStateAreRefused(t *testing.T) {
 		if got := a.path(path) == nil; got != want {
 			t.Errorf("%s allowed: %v, want %v", path, got, want)
 		}
+	}
+}
+
+// truncatedAfter is a file that is truncated as soon as it has been read once.
+type truncatedAfter struct{ *os.File }
+
+func (f truncatedAfter) ReadAt(p []byte, off int64) (int, error) {
+	n, err := f.File.ReadAt(p, off)
+	return n, errors.Join(err, os.Truncate(f.Name(), 0))
+}
+
+// A copy is known by the head: it has to be of the bytes that were read.
+func TestHeadIsOfTheBytesThatWereReadThoughTheFileIsTruncatedMeanwhile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "app.log")
+	text := []byte(strings.Repeat("a line\n", 300))
+	if err := os.WriteFile(path, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f, st, err := openRegular(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	in := &incarnation{file: f, data: truncatedAfter{f}, id: st.id, seen: st}
+	tn := turn{in: in, svc: &Service{}, lines: 1000, grant: chunkBytes, maxLine: 1000, lastSeen: st}
+	o := tn.run(&buffers{})
+	if o.err != nil || o.span == nil || o.span.end != int64(len(text)) {
+		t.Fatalf("a turn brought %+v", o)
+	}
+	if want := markOf(text[:headBytes]); in.head != want {
+		t.Errorf("the head is %+v, not %+v", in.head, want)
 	}
 }
